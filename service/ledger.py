@@ -1,0 +1,265 @@
+"""The home of job records: the store for what must survive, Redis for what changes every second."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+
+from service import ledger_scripts as scripts
+from service.records import JobError, JobRecord, JobState, Phase, Progress, now
+from service.stores.protocol import ObjectMissing, Store
+
+_LOCK_LIFE_S = 120
+
+
+class JobMissing(KeyError):
+    """No job has this id. `args[0]` is the id."""
+
+
+class JobFinished(Exception):
+    """The job has already ended. `args[0]` is its id."""
+
+
+class LedgerBusy(redis.RedisError):
+    """Another process holds this job's lock for too long."""
+
+
+class Ledger:
+    """Every job ever accepted, and how far it is.
+
+    `jobs/{id}/job.json` is written when a job is accepted and when it ends. In between, the hash `labelmint:job:{id}`
+    holds what is newer; losing it loses progress figures, never a job. A terminal state is written to the store first,
+    and the first one wins: transitions take the job's lock, so two processes cannot both end a job.
+
+    Errors of Redis and `StoreUnavailable` pass through unchanged.
+    """
+
+    def __init__(self, store: Store, redis: redis.Redis, ttl_s: int) -> None:
+        """`ttl_s`: how long Redis remembers a finished job, in seconds."""
+        self._store = store
+        self._redis = redis
+        self._ttl_s = ttl_s
+        self._enter_phase = redis.register_script(scripts.ENTER_PHASE)
+        self._finish_shard = redis.register_script(scripts.FINISH_SHARD)
+
+    def accept(self, job: JobRecord) -> JobRecord:
+        """Record a new job: store first, then Redis. If its id is known already, that job is returned unchanged."""
+        with self._lock(job.id):
+            try:
+                return self.get(job.id)
+            except JobMissing:
+                self._write(job)
+            pipeline = self._redis.pipeline()
+            pipeline.delete(*_keys(job.id))
+            pipeline.hset(_live(job.id), "state", job.state)
+            pipeline.sadd(scripts.UNFINISHED, job.id)
+            pipeline.execute()
+        return job
+
+    def forget(self, job_id: str) -> None:
+        """Remove every trace of a job that was accepted but could not be queued."""
+        self._store.delete(JobRecord.key(job_id))
+        pipeline = self._redis.pipeline()
+        pipeline.delete(*_keys(job_id))
+        pipeline.srem(scripts.UNFINISHED, job_id)
+        pipeline.execute()
+
+    def get(self, job_id: str) -> JobRecord:
+        """The job as it is now. Raises `JobMissing`.
+
+        `progress.rate` and `eta_s` are worked out here, over the time since the phase began.
+        """
+        try:
+            job = JobRecord.model_validate_json(self._store.read(JobRecord.key(job_id)))
+        except (ObjectMissing, ValueError) as error:
+            raise JobMissing(job_id) from error
+        if job.state.is_terminal:
+            return job
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.hgetall(_live(job_id))
+        pipeline.hvals(_shards(job_id))
+        pipeline.zrange(_notes(job_id), 0, -1)
+        pipeline.time()
+        live, shards, notes, (seconds, micros) = pipeline.execute()
+        fields = {name.decode(): value.decode() for name, value in live.items()}
+        return _merged(job, fields, [int(done) for done in shards], [n.decode() for n in notes], seconds + micros / 1e6)
+
+    def list(self) -> Iterator[JobRecord]:
+        """Every job, in the order of their ids."""
+        for row in self._store.list("jobs/"):
+            folder, _, file = row.key.removeprefix("jobs/").partition("/")
+            if file == "job.json":
+                try:
+                    yield self.get(folder)
+                except JobMissing:
+                    continue
+
+    def unfinished(self) -> Iterator[JobRecord]:
+        """Every job that has not ended, by the store's word."""
+        return (job for job in self.list() if not job.state.is_terminal)
+
+    def counts(self) -> dict[JobState, int]:
+        """How many unfinished jobs are in each state, and how many ended in each since Redis was last wiped."""
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.smembers(scripts.UNFINISHED)
+        pipeline.hgetall(scripts.ENDED)
+        ids, ended = pipeline.execute()
+        counts = {state: int(ended.get(state.encode(), 0)) for state in JobState}
+        for job_id in ids:
+            pipeline.hget(_live(job_id.decode()), "state")
+        for state in pipeline.execute():
+            counts[JobState(state.decode()) if state else JobState.QUEUED] += 1
+        return counts
+
+    def start(self, job_id: str) -> bool:
+        """A worker begins the job: queued → running. Returns whether it should: False if it has ended or is cancelling.
+
+        Calling it again changes nothing: a retried worker keeps the first start.
+        """
+        with self._lock(job_id):
+            job = self.get(job_id)
+            if job.state.is_terminal or job.state is JobState.CANCELLING:
+                return False
+            pipeline = self._redis.pipeline()
+            pipeline.hset(_live(job_id), "state", JobState.RUNNING)
+            pipeline.hsetnx(_live(job_id), "started", (job.started or now()).isoformat())
+            pipeline.sadd(scripts.UNFINISHED, job_id)
+            pipeline.execute()
+            return True
+
+    def plan(self, job_id: str, fit_key: str, shards: int, shard_size: int) -> None:
+        """Say which labeler the job uses and into how many shards of how many samples it is cut."""
+        self._redis.hset(
+            _live(job_id), mapping={"fit_key": fit_key, "shards": str(shards), "shard_size": str(shard_size)}
+        )
+
+    def enter_phase(self, job_id: str, phase: Phase, total: int) -> None:
+        """The job is now in `phase`, of `total` units.
+
+        Calling it again keeps the phase's start and progress. A late worker of an earlier phase cannot take a job back
+        out of `generate` or `package`.
+        """
+        self._enter_phase(keys=[_live(job_id)], args=[phase, total])
+
+    def advance(self, job_id: str, done: int) -> None:
+        """`done` units of the current phase are behind us. For phases with one writer."""
+        self._redis.hset(_live(job_id), "done", str(done))
+
+    def advance_shard(self, job_id: str, shard: int, done: int) -> None:
+        """`done` samples of this shard are made. A shard made twice counts once."""
+        self._redis.hset(_shards(job_id), str(shard), str(done))
+
+    def shard_finished(self, job_id: str, shard: int) -> bool:
+        """Note that a shard lies in the store. Returns whether all of them now do.
+
+        One of several workers that end at the same time is sure to get True. A repeated call gets the same answer, so
+        that a retried last shard triggers packaging again. False while the job has no plan.
+        """
+        return bool(self._finish_shard(keys=[_live(job_id), _finished(job_id)], args=[shard]))
+
+    def note(self, job_id: str, text: str) -> None:
+        """Tell the user something about the result. The same text twice is one note."""
+        pipeline = self._redis.pipeline()
+        pipeline.time()
+        seconds, micros = pipeline.execute()[0]
+        self._redis.zadd(_notes(job_id), {text: seconds + micros / 1e6}, nx=True)
+
+    def succeed(self, job_id: str, outputs: dict[str, str]) -> None:
+        """End the job well, with the key of each format's zip. Ignored if it has ended already."""
+        self._end(job_id, JobState.SUCCEEDED, outputs=outputs)
+
+    def fail(self, job_id: str, error: JobError) -> None:
+        """End the job badly. Ignored if it has ended already."""
+        self._end(job_id, JobState.FAILED, error=error)
+
+    def cancel(self, job_id: str) -> JobState:
+        """Ask for the job's end: a queued job is cancelled at once, a running one is `cancelling` until a worker stops.
+
+        Returns the new state. Raises `JobMissing`, and `JobFinished` if the job has ended in any way.
+        """
+        with self._lock(job_id):
+            job = self.get(job_id)
+            if job.state.is_terminal:
+                raise JobFinished(job_id)
+            if job.state is JobState.QUEUED:
+                self._finish(job, JobState.CANCELLED)
+                return JobState.CANCELLED
+            self._redis.hset(_live(job_id), "state", JobState.CANCELLING)
+            return JobState.CANCELLING
+
+    def is_cancelling(self, job_id: str) -> bool:
+        """Whether a worker should put the job down: it is cancelling, or cancelled. One cheap call, made often."""
+        state = self._redis.hget(_live(job_id), "state")
+        return state in (b"cancelling", b"cancelled")
+
+    def cancelled(self, job_id: str) -> None:
+        """A worker has put the job down. Ignored if it has ended already."""
+        self._end(job_id, JobState.CANCELLED)
+
+    def _end(self, job_id: str, state: JobState, **changes: Any) -> None:
+        with self._lock(job_id):
+            job = self.get(job_id)
+            if not job.state.is_terminal:
+                self._finish(job, state, **changes)
+
+    def _finish(self, job: JobRecord, state: JobState, **changes: Any) -> None:
+        progress = job.progress.model_copy(update={"eta_s": None})
+        ended = job.model_copy(update={"state": state, "finished": now(), "progress": progress, **changes})
+        self._write(ended)
+        pipeline = self._redis.pipeline()
+        pipeline.hset(_live(job.id), "state", state)
+        for key in _keys(job.id):
+            pipeline.expire(key, self._ttl_s)
+        pipeline.srem(scripts.UNFINISHED, job.id)
+        pipeline.hincrby(scripts.ENDED, state, 1)
+        pipeline.execute()
+
+    def _write(self, job: JobRecord) -> None:
+        self._store.put(JobRecord.key(job.id), job.model_dump_json(indent=1).encode())
+
+    @contextmanager
+    def _lock(self, job_id: str) -> Iterator[None]:
+        lock = self._redis.lock(
+            f"labelmint:lock:{job_id}", timeout=_LOCK_LIFE_S, sleep=0.02, raise_on_release_error=False
+        )
+        if not lock.acquire(blocking_timeout=_LOCK_LIFE_S + 5):
+            raise LedgerBusy(f"job {job_id} is locked")
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def _live(job_id: str) -> str:
+    return f"labelmint:job:{job_id}"
+
+
+def _shards(job_id: str) -> str:
+    return f"labelmint:job:{job_id}:shards"
+
+
+def _finished(job_id: str) -> str:
+    return f"labelmint:job:{job_id}:finished"
+
+
+def _notes(job_id: str) -> str:
+    return f"labelmint:job:{job_id}:notes"
+
+
+def _keys(job_id: str) -> tuple[str, ...]:
+    return _live(job_id), _shards(job_id), _finished(job_id), _notes(job_id)
+
+
+def _merged(job: JobRecord, live: dict[str, str], shards: "list[int]", notes: "list[str]", time: float) -> JobRecord:
+    known: dict[str, Any] = {name: live[name] for name in ("state", "phase", "fit_key", "started") if name in live}
+    known |= {name: int(live[name]) for name in ("shards", "shard_size") if name in live}
+    done = sum(shards) if live.get("phase") == Phase.GENERATE else int(live.get("done", 0))
+    total = int(live.get("total", 0))
+    elapsed = time - float(live.get("phase_started", time))
+    rate = done / elapsed if done > 0 and elapsed > 0 else None
+    eta_s = max(0, total - done) / rate if rate else None
+    known["progress"] = Progress(done=done, total=total, rate=rate, eta_s=eta_s)
+    known["notes"] = job.notes + notes
+    return JobRecord.model_validate_json(json.dumps(job.model_dump(mode="json") | known, default=dict))

@@ -1,0 +1,93 @@
+"""The queue of work for the workers: RQ, with jobs named by dotted path so that nothing of theirs is imported."""
+
+import time
+from typing import cast
+
+import redis
+from rq import Queue, Retry
+from rq.exceptions import DuplicateJobError, NoSuchJobError
+from rq.job import Job, JobStatus
+from rq.registry import StartedJobRegistry
+from rq.serializers import JSONSerializer
+
+from service.settings import Settings, get_settings
+
+QUEUE_NAME = "labelmint"
+"""The one queue every worker listens on."""
+
+RETRIES = 3
+
+
+class JobQueue:
+    """Enqueues a job's parts: one fit, its shards, one packaging.
+
+    Each part has an id made from the job's, so that enqueueing it twice is enqueueing it once: a part that is queued or
+    running stays as it is; one that has finished, failed, or lost its worker is replaced. A part that fails is retried
+    at once, `RETRIES` times. Errors of Redis pass through.
+    """
+
+    def __init__(self, redis: redis.Redis, settings: Settings | None = None) -> None:
+        """`redis` must reply in bytes. `settings` gives the time limits."""
+        self._redis = redis
+        self._settings = settings or get_settings()
+        self._queue = Queue(QUEUE_NAME, connection=redis, serializer=JSONSerializer)
+
+    def enqueue_fit(self, job_id: str) -> str:
+        """Have `workers.fit.run(job_id)` called. Returns the part's id."""
+        return self._enqueue(f"{job_id}-fit", "workers.fit.run", (job_id,), self._settings.fit_timeout_s)
+
+    def enqueue_shard(self, job_id: str, shard: int) -> str:
+        """Have `workers.shard.run(job_id, shard)` called. Returns the part's id."""
+        part = f"{job_id}-shard-{shard:05d}"
+        return self._enqueue(part, "workers.shard.run", (job_id, shard), self._settings.shard_timeout_s)
+
+    def enqueue_package(self, job_id: str) -> str:
+        """Have `workers.package.run(job_id)` called. Returns the part's id."""
+        return self._enqueue(f"{job_id}-package", "workers.package.run", (job_id,), self._settings.package_timeout_s)
+
+    def ping(self) -> None:
+        """Raises an error of Redis if it cannot be reached."""
+        self._redis.ping()
+
+    def _enqueue(self, part: str, function: str, args: tuple[str | int, ...], timeout_s: int) -> str:
+        for _ in range(10):
+            try:
+                self._queue.enqueue_call(
+                    function,
+                    args=args,
+                    job_id=part,
+                    timeout=timeout_s,
+                    ttl=self._settings.job_ttl_s,
+                    result_ttl=3600,
+                    failure_ttl=self._settings.job_ttl_s,
+                    retry=Retry(max=RETRIES),
+                    unique=True,
+                )
+                return part
+            except DuplicateJobError:
+                if not self._remove_dead(part):
+                    return part
+        raise redis.RedisError(f"{part} keeps appearing in the queue")
+
+    def _remove_dead(self, part: str) -> bool:
+        """Delete what RQ knows of a part unless it is alive. Returns whether it was deleted."""
+        try:
+            job = Job.fetch(part, connection=self._redis, serializer=JSONSerializer)
+            if self._is_alive(job):
+                return False
+            job.delete()
+        except NoSuchJobError:
+            pass
+        return True
+
+    def _is_alive(self, job: Job) -> bool:
+        status = job.get_status(refresh=False)
+        if status is JobStatus.QUEUED:
+            waiting = self._redis.lpos(self._queue.key, job.id) is not None
+            # A worker moves a part to the intermediate list for the moment between taking it and starting it.
+            return waiting or self._redis.lpos(self._queue.intermediate_queue_key, job.id) is not None
+        if status is JobStatus.STARTED:
+            registry = StartedJobRegistry(QUEUE_NAME, connection=self._redis, serializer=JSONSerializer)
+            running = cast(list[bytes], self._redis.zrangebyscore(registry.key, time.time(), "+inf"))
+            return any(registry.parse_job_id(entry.decode()) == job.id for entry in running)
+        return status is JobStatus.SCHEDULED

@@ -1,0 +1,56 @@
+"""Every setting of the service, read from `LABELMINT_*` environment variables and an `.env` file."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """The defaults serve one machine with embedded parts; a deployment overrides the first three."""
+
+    model_config = SettingsConfigDict(env_prefix="LABELMINT_", env_file=".env", extra="ignore", frozen=True)
+
+    store_url: str = Field(default="file://./data/store", description="file://DIR or s3://BUCKET/PREFIX")
+    redis_url: str | None = Field(default=None, description="redis://… ; None: `labelmint up` starts a private server")
+    s3_endpoint_url: str | None = Field(default=None, description="An S3-compatible server other than AWS")
+
+    s3_public_endpoint_url: str | None = Field(
+        default=None, description="The same server as clients reach it, for downloads"
+    )
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535, description="0 picks a free port")
+    data_dir: Path = Field(default=Path("./data"), description="Where `up` and `demo` keep local files")
+    workers: int = Field(default=1, ge=1, le=64, description="Workers that `labelmint up` starts")
+    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
+
+    lpips_backbone: Literal["alex", "vgg", "squeeze"] = "alex"
+    lpips_weights: Path | None = Field(
+        default=None, description="torchvision weights of the backbone, when not in its cache"
+    )
+
+    max_seeds: int = Field(default=50, ge=1, le=50)
+    max_count: int = Field(default=1_000_000, ge=1, description="Samples one job may ask for")
+    max_upload_bytes: int = Field(default=256 * 2**20, ge=1)
+    max_unpacked_bytes: int = Field(
+        default=1024 * 2**20, ge=1, description="Real size of all members of an uploaded zip"
+    )
+    max_image_pixels: int = Field(default=64_000_000, ge=1)
+    max_classes: int = Field(default=255, ge=2, le=255)
+
+    fit_timeout_s: int = Field(default=3600, ge=1)
+    shard_timeout_s: int = Field(default=3600, ge=1)
+    package_timeout_s: int = Field(default=6 * 3600, ge=1)
+    shard_size: int | None = Field(default=None, ge=1, description="Samples per shard; None: chosen from `count`")
+    job_ttl_s: int = Field(
+        default=7 * 24 * 3600, ge=60, description="How long Redis remembers a finished job's progress"
+    )
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()

@@ -1,0 +1,38 @@
+"""Object stores: where everything that must survive is kept."""
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from service.stores.file import FileStore
+from service.stores.protocol import InvalidKey, ObjectMissing, Store, StoredObject, StoreUnavailable
+from service.stores.s3 import S3Store
+
+__all__ = [
+    "FileStore",
+    "InvalidKey",
+    "ObjectMissing",
+    "S3Store",
+    "Store",
+    "StoreUnavailable",
+    "StoredObject",
+    "open_store",
+]
+
+
+def open_store(url: str, s3_endpoint_url: str | None = None, s3_public_endpoint_url: str | None = None) -> Store:
+    """The store at `url`: `file:///absolute/dir`, `file://./relative/dir` or `s3://bucket/prefix`.
+
+    `s3_endpoint_url` is an S3-compatible server other than AWS; `s3_public_endpoint_url` is the address of the same
+    server for those who download from it, where that differs. Raises `ValueError` for any other URL.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        path = unquote(parts.netloc + parts.path)
+        if not path or parts.query or parts.fragment:
+            raise ValueError("a file store's URL is file:// and a directory")
+        return FileStore(Path(path))
+    if parts.scheme == "s3":
+        if not parts.netloc or parts.query or parts.fragment:
+            raise ValueError("an S3 store's URL is s3://bucket or s3://bucket/prefix")
+        return S3Store(parts.netloc, parts.path.strip("/"), s3_endpoint_url, s3_public_endpoint_url)
+    raise ValueError("a store's URL starts with file:// or s3://")
