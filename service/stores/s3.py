@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _PART_BYTES = 16 * 2**20
 _DELETE_BATCH = 1000
 _CHUNK = 1 << 18
+_ATTEMPTS = 5
 _MISSING = {"NoSuchKey", "404", "NotFound"}
 
 
@@ -164,7 +165,7 @@ class S3Store:
                 signature_version="s3v4",
                 connect_timeout=5,
                 read_timeout=60,
-                retries={"mode": "standard", "max_attempts": 5},
+                retries={"mode": "standard", "max_attempts": _ATTEMPTS},
                 **extra,
             )
             session = boto3.session.Session()
@@ -191,16 +192,22 @@ class S3Store:
 
 
 class _CountingReader:
-    """Counts what is read, and hides every other ability of the stream, so that it is never sought."""
+    """Counts what is read, and hides every other ability of the stream, so that it is never sought.
+
+    A read is filled up to the size asked for: the SDK takes a short one for the end, and a whole object into memory.
+    """
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self.count = 0
 
     def read(self, size: int = -1) -> bytes:
-        data = self._stream.read(size)
-        self.count += len(data)
-        return data
+        parts = []
+        while size != 0 and (data := self._stream.read(size)):
+            parts.append(data)
+            self.count += len(data)
+            size = size - len(data) if size > 0 else size
+        return b"".join(parts)
 
 
 class _Body(io.RawIOBase):

@@ -1,0 +1,227 @@
+"""The ledger over a real server: what is merged, what survives, and who wins a race."""
+
+import threading
+import time
+
+import pytest
+from redis import Redis
+
+from service.ledger import JobFinished, JobMissing, Ledger
+from service.records import JobError, JobRecord, JobState, Phase
+from service.stores import FileStore, StoreUnavailable
+from tests.service.jobs import make_job
+
+ERROR = JobError(code="fit-failed", message="no", retry=False)
+
+
+@pytest.fixture
+def ledger(store: FileStore, redis: Redis) -> Ledger:
+    return Ledger(store, redis, ttl_s=100)
+
+
+@pytest.fixture
+def job(ledger: Ledger) -> JobRecord:
+    return ledger.accept(make_job())
+
+
+def test_an_accepted_job_is_queued_and_in_the_store(ledger: Ledger, job: JobRecord, store: FileStore) -> None:
+    assert ledger.get(job.id) == job
+    assert job.state is JobState.QUEUED
+    assert JobRecord.model_validate_json(store.read("jobs/job-1/job.json")) == job
+
+
+@pytest.mark.parametrize("job_id", ["nothing", "../x", "", "a/b"])
+def test_an_unknown_job_is_missing(ledger: Ledger, job_id: str) -> None:
+    for call in (ledger.get, ledger.cancel, ledger.start):
+        with pytest.raises(JobMissing):
+            call(job_id)
+
+
+def test_accepting_again_returns_the_first(ledger: Ledger, job: JobRecord) -> None:
+    ledger.start(job.id)
+    again = ledger.accept(make_job(count=5))
+    assert again.request.count == 100
+    assert again.state is JobState.RUNNING
+
+
+def test_nothing_reaches_redis_if_the_store_fails(
+    ledger: Ledger, redis: Redis, store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(key: str, data: bytes) -> int:
+        raise StoreUnavailable("full")
+
+    monkeypatch.setattr(store, "put", full)
+    with pytest.raises(StoreUnavailable):
+        ledger.accept(make_job())
+    assert redis.keys() == []
+
+
+def test_a_job_goes_through_its_phases(ledger: Ledger, job: JobRecord) -> None:
+    assert ledger.start(job.id)
+    first = ledger.get(job.id).started
+    assert first is not None
+    ledger.enter_phase(job.id, Phase.INVERT, 50)
+    ledger.advance(job.id, 25)
+    running = ledger.get(job.id)
+    assert (running.state, running.phase) == (JobState.RUNNING, Phase.INVERT)
+    assert (running.progress.done, running.progress.total) == (25, 50)
+    ledger.plan(job.id, "abc", shards=2, shard_size=50)
+    ledger.enter_phase(job.id, Phase.GENERATE, 100)
+    planned = ledger.get(job.id)
+    assert (planned.fit_key, planned.shards, planned.shard_size) == ("abc", 2, 50)
+    assert planned.progress.done == 0
+    ledger.note(job.id, "two seeds left out")
+    ledger.note(job.id, "one more thing")
+    ledger.note(job.id, "two seeds left out")
+    ledger.start(job.id)
+    assert ledger.get(job.id).started == first
+    ledger.succeed(job.id, {"png": "datasets/job-1/png.zip"})
+    ended = ledger.get(job.id)
+    assert ended.state is JobState.SUCCEEDED
+    assert ended.outputs == {"png": "datasets/job-1/png.zip"}
+    assert ended.notes == ["two seeds left out", "one more thing"]
+    assert ended.finished is not None
+    assert ended.fit_key == "abc"
+
+
+def test_rate_counts_from_the_phases_beginning(ledger: Ledger, job: JobRecord, redis: Redis) -> None:
+    ledger.enter_phase(job.id, Phase.FIT, 1000)
+    assert ledger.get(job.id).progress.rate is None
+    began = float(redis.hget("labelmint:job:job-1", "phase_started") or 0)
+    redis.hset("labelmint:job:job-1", "phase_started", str(began - 10))
+    ledger.advance(job.id, 200)
+    ledger.enter_phase(job.id, Phase.FIT, 1000)
+    progress = ledger.get(job.id).progress
+    assert progress.done == 200
+    assert progress.rate == pytest.approx(20, rel=0.1)
+    assert progress.eta_s == pytest.approx(40, rel=0.1)
+
+
+def test_shards_made_twice_count_once(ledger: Ledger, job: JobRecord) -> None:
+    ledger.enter_phase(job.id, Phase.GENERATE, 100)
+    ledger.advance_shard(job.id, 0, 30)
+    ledger.advance_shard(job.id, 1, 50)
+    ledger.advance_shard(job.id, 0, 10)
+    ledger.advance_shard(job.id, 0, 50)
+    assert ledger.get(job.id).progress.done == 100
+
+
+def test_a_late_worker_does_not_take_the_job_back(ledger: Ledger, job: JobRecord) -> None:
+    ledger.enter_phase(job.id, Phase.GENERATE, 100)
+    ledger.enter_phase(job.id, Phase.INVERT, 5)
+    assert ledger.get(job.id).phase is Phase.GENERATE
+    assert ledger.get(job.id).progress.total == 100
+
+
+def test_the_last_shard_is_told_each_time(ledger: Ledger, job: JobRecord) -> None:
+    assert not ledger.shard_finished(job.id, 0), "no plan yet"
+    ledger.plan(job.id, "abc", shards=3, shard_size=40)
+    assert not ledger.shard_finished(job.id, 2)
+    assert not ledger.shard_finished(job.id, 2)
+    assert ledger.shard_finished(job.id, 1)
+    assert ledger.shard_finished(job.id, 1)
+
+
+def test_of_shards_that_end_together_one_is_told(ledger: Ledger, job: JobRecord) -> None:
+    ledger.plan(job.id, "abc", shards=8, shard_size=40)
+    told: list[bool] = []
+    threads = [threading.Thread(target=lambda i=i: told.append(ledger.shard_finished(job.id, i))) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert told.count(True) == 1
+
+
+def test_a_queued_job_is_cancelled_at_once(ledger: Ledger, job: JobRecord) -> None:
+    assert ledger.cancel(job.id) is JobState.CANCELLED
+    assert ledger.is_cancelling(job.id)
+    assert not ledger.start(job.id)
+    with pytest.raises(JobFinished):
+        ledger.cancel(job.id)
+
+
+def test_a_running_job_is_cancelling_until_put_down(ledger: Ledger, job: JobRecord) -> None:
+    ledger.start(job.id)
+    assert not ledger.is_cancelling(job.id)
+    assert ledger.cancel(job.id) is ledger.cancel(job.id) is JobState.CANCELLING
+    assert ledger.is_cancelling(job.id)
+    assert not ledger.start(job.id)
+    ledger.cancelled(job.id)
+    assert ledger.get(job.id).state is JobState.CANCELLED
+
+
+def test_the_first_end_wins(ledger: Ledger, job: JobRecord) -> None:
+    ledger.start(job.id)
+    ledger.succeed(job.id, {"png": "x"})
+    ledger.fail(job.id, ERROR)
+    ledger.cancelled(job.id)
+    ended = ledger.get(job.id)
+    assert ended.state is JobState.SUCCEEDED
+    assert ended.error is None
+
+
+def test_of_two_ends_at_once_one_is_kept(store: FileStore, redis: Redis) -> None:
+    ledger = Ledger(store, redis, 100)
+    for turn in range(10):
+        job_id = ledger.accept(make_job(f"job-{turn}")).id
+        threads = [
+            threading.Thread(target=ledger.fail, args=(job_id, ERROR)),
+            threading.Thread(target=ledger.succeed, args=(job_id, {"png": "x"})),
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        ended = ledger.get(job_id)
+        assert (ended.error is None) == (ended.state is JobState.SUCCEEDED) == bool(ended.outputs)
+    assert sum(ledger.counts().values()) == 10
+
+
+def test_a_wiped_redis_loses_no_job(ledger: Ledger, job: JobRecord, redis: Redis) -> None:
+    done = ledger.accept(make_job("job-2"))
+    ledger.succeed(done.id, {"png": "x"})
+    ledger.start(job.id)
+    redis.flushall()
+    assert ledger.get(job.id).state is JobState.QUEUED
+    assert ledger.get(done.id).state is JobState.SUCCEEDED
+    assert [found.id for found in ledger.unfinished()] == [job.id]
+    ledger.enter_phase(job.id, Phase.FIT, 5)
+    assert ledger.get(job.id).state is JobState.RUNNING
+
+
+def test_the_stores_end_counts_when_redis_was_not_told(ledger: Ledger, job: JobRecord, store: FileStore) -> None:
+    ledger.start(job.id)
+    ended = job.model_copy(update={"state": JobState.SUCCEEDED})
+    store.put(JobRecord.key(job.id), ended.model_dump_json().encode())
+    assert ledger.get(job.id).state is JobState.SUCCEEDED
+
+
+def test_redis_forgets_a_finished_job_in_time(ledger: Ledger, job: JobRecord, redis: Redis) -> None:
+    ledger.advance_shard(job.id, 0, 1)
+    assert redis.ttl("labelmint:job:job-1") == -1
+    ledger.fail(job.id, ERROR)
+    for key in ("labelmint:job:job-1", "labelmint:job:job-1:shards"):
+        assert 0 < redis.ttl(key) <= 100
+
+
+def test_counts_by_state(ledger: Ledger) -> None:
+    for number in range(4):
+        ledger.accept(make_job(f"job-{number}"))
+    ledger.start("job-1")
+    ledger.fail("job-2", ERROR)
+    counts = ledger.counts()
+    assert (counts[JobState.QUEUED], counts[JobState.RUNNING], counts[JobState.FAILED]) == (2, 1, 1)
+
+
+def test_a_forgotten_job_leaves_nothing(ledger: Ledger, job: JobRecord, store: FileStore, redis: Redis) -> None:
+    ledger.forget(job.id)
+    assert list(store.list()) == []
+    assert redis.keys() == []
+
+
+def test_a_lock_left_by_a_dead_process_does_not_last(ledger: Ledger, job: JobRecord, redis: Redis) -> None:
+    redis.set("labelmint:lock:job-1", "dead", px=300)
+    began = time.monotonic()
+    ledger.succeed(job.id, {})
+    assert 0.2 < time.monotonic() - began < 5

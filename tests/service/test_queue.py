@@ -1,0 +1,88 @@
+"""The queue over a real server: one entry per part, and parts that died come back."""
+
+import time
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from rq import Queue
+from rq.job import Job, JobStatus
+from rq.serializers import JSONSerializer
+
+from service.queue import QUEUE_NAME, JobQueue
+from service.settings import Settings
+
+
+@pytest.fixture
+def queue(redis: Redis, settings: Settings) -> JobQueue:
+    return JobQueue(redis, settings)
+
+
+@pytest.fixture
+def entries(redis: Redis) -> Queue:
+    return Queue(QUEUE_NAME, connection=redis, serializer=JSONSerializer)
+
+
+def fetch(redis: Redis, part: str) -> Job:
+    return Job.fetch(part, connection=redis, serializer=JSONSerializer)
+
+
+def test_parts_are_named_by_dotted_path_and_limited(
+    queue: JobQueue, entries: Queue, redis: Redis, settings: Settings
+) -> None:
+    queue.enqueue_fit("j1")
+    queue.enqueue_shard("j1", 3)
+    queue.enqueue_package("j1")
+    assert entries.job_ids == ["j1-fit", "j1-shard-00003", "j1-package"]
+    fit, shard, package = (fetch(redis, part) for part in entries.job_ids)
+    assert (fit.func_name, fit.args, fit.timeout) == ("workers.fit.run", ["j1"], settings.fit_timeout_s)
+    assert (shard.func_name, shard.args, shard.timeout) == ("workers.shard.run", ["j1", 3], settings.shard_timeout_s)
+    assert (package.func_name, package.timeout) == ("workers.package.run", settings.package_timeout_s)
+    for job in (fit, shard, package):
+        assert job.retries_left == 3
+        assert None not in (job.ttl, job.result_ttl, job.failure_ttl)
+
+
+def test_a_queued_part_is_queued_once(queue: JobQueue, entries: Queue) -> None:
+    assert queue.enqueue_fit("j1") == queue.enqueue_fit("j1") == "j1-fit"
+    assert entries.job_ids == ["j1-fit"]
+
+
+def test_a_part_between_queue_and_worker_is_left_alone(queue: JobQueue, entries: Queue, redis: Redis) -> None:
+    queue.enqueue_fit("j1")
+    redis.lmove(entries.key, entries.intermediate_queue_key, "LEFT", "RIGHT")
+    queue.enqueue_fit("j1")
+    assert entries.job_ids == []
+
+
+def test_a_part_lost_from_the_queue_comes_back(queue: JobQueue, entries: Queue, redis: Redis) -> None:
+    queue.enqueue_fit("j1")
+    redis.delete(entries.key)
+    queue.enqueue_fit("j1")
+    assert entries.job_ids == ["j1-fit"]
+
+
+@pytest.mark.parametrize("heartbeat_s", [60, -1])
+def test_a_running_part_is_replaced_only_when_its_worker_is_lost(
+    queue: JobQueue, entries: Queue, redis: Redis, heartbeat_s: int
+) -> None:
+    queue.enqueue_fit("j1")
+    redis.delete(entries.key)
+    fetch(redis, "j1-fit").set_status(JobStatus.STARTED)
+    redis.zadd(f"rq:wip:{QUEUE_NAME}", {"j1-fit:execution": time.time() + heartbeat_s})
+    queue.enqueue_fit("j1")
+    assert entries.job_ids == ([] if heartbeat_s > 0 else ["j1-fit"])
+
+
+@pytest.mark.parametrize("status", [JobStatus.FINISHED, JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED])
+def test_a_part_that_ended_is_replaced(queue: JobQueue, entries: Queue, redis: Redis, status: JobStatus) -> None:
+    queue.enqueue_fit("j1")
+    redis.delete(entries.key)
+    fetch(redis, "j1-fit").set_status(status)
+    queue.enqueue_fit("j1")
+    assert entries.job_ids == ["j1-fit"]
+    assert fetch(redis, "j1-fit").get_status() is JobStatus.QUEUED
+
+
+def test_ping_needs_a_server(queue: JobQueue, tmp_path: Path) -> None:
+    queue.ping()
