@@ -1,0 +1,81 @@
+"""The API: every part put together."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI
+from starlette.types import Scope
+
+from service.body_limit import BodyLimit
+from service.dependencies import Parts
+from service.ledger import Ledger
+from service.log import configure_logging
+from service.observation import Observation, RequestMetrics
+from service.openapi import install_openapi, operation_id
+from service.problems import install_handlers
+from service.queue import JobQueue
+from service.redis_client import connect
+from service.routes import download, generate, generators, health, jobs, projects
+from service.settings import Settings, get_settings
+from service.stores import open_store
+
+_DEFAULT_REDIS = "redis://127.0.0.1:6379/0"
+_JSON_BYTES = 64 * 1024
+_DESCRIPTION = """Turns 50 or fewer labeled images into a labeled dataset of any size.
+
+1. `POST /projects` with your images, their masks and a `project.json`.
+2. `POST /generate` with how many samples you want.
+3. Watch `GET /jobs/{id}` (`Prefer: wait=30`), then `GET /jobs/{id}/download`.
+
+Every error is `application/problem+json` (RFC 9457) with a stable `type`.
+"""
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application, ready to serve; by default with the settings of the environment.
+
+    Neither Redis nor the store need be reachable yet, except that a file store's directory is made now.
+    """
+    settings = settings or get_settings()
+    configure_logging()
+    store = open_store(settings.store_url, settings.s3_endpoint_url, settings.s3_public_endpoint_url)
+    redis = connect(settings.redis_url or _DEFAULT_REDIS)
+    ledger = Ledger(store, redis, settings.job_ttl_s)
+    metrics = RequestMetrics(ledger)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        redis.close()
+
+    app = FastAPI(
+        title="labelmint",
+        summary="Labeled datasets from few labeled images",
+        description=_DESCRIPTION,
+        version=_version(),
+        generate_unique_id_function=operation_id,
+        lifespan=lifespan,
+    )
+    app.state.parts = Parts(settings, store, redis, ledger, JobQueue(redis, settings), metrics)
+    for part in (projects, generate, jobs, download, generators, health):
+        app.include_router(part.router)
+    install_handlers(app)
+    install_openapi(app)
+    app.add_middleware(BodyLimit, limit_of=_body_limits(settings))
+    app.add_middleware(Observation, metrics=metrics)
+    return app
+
+
+def _body_limits(settings: Settings) -> Callable[[Scope], int]:
+    def limit_of(scope: Scope) -> int:
+        return settings.max_upload_bytes if scope["path"].rstrip("/") == "/projects" else _JSON_BYTES
+
+    return limit_of
+
+
+def _version() -> str:
+    try:
+        return version("labelmint")
+    except PackageNotFoundError:
+        return "0"

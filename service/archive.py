@@ -1,0 +1,148 @@
+"""Reading a zip that a stranger sent, without ever extracting it to the names it gives."""
+
+import io
+import re
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from tempfile import SpooledTemporaryFile
+from typing import BinaryIO, cast
+
+from service.problems import Complaint
+from service.uploads import (
+    UploadDamaged,
+    UploadedFile,
+    duplicate_complaints,
+    is_ignored,
+    name_complaint,
+    shown,
+    without_common_folder,
+)
+
+_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+_ENCRYPTED = 0x1
+_SUSPICIOUS_BYTES = 2**20
+_SUSPICIOUS_RATIO = 200
+_CHUNK = 1 << 18
+_DIRECTORY_BYTES_PER_MEMBER = 1024
+_TAIL = (1 << 16) + 256
+_IN_MEMORY = 4 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveLimits:
+    """How much an archive may hold."""
+
+    members: int
+    """Members, folders included."""
+    unpacked_bytes: int
+    """Bytes of all members together, both as the archive declares them and as they come out."""
+
+
+class Archive:
+    """A zip, checked on opening.
+
+    `complaints` says everything that is wrong with it. `files` are the members that are sound as far as one can tell
+    without unpacking them, in the archive's order, without folders, file managers' droppings and one common top folder.
+    """
+
+    def __init__(self, stream: BinaryIO, limits: ArchiveLimits, known_folders: frozenset[str] = frozenset()) -> None:
+        """`stream` must be seekable, and open as long as the files are used."""
+        self.complaints: list[Complaint] = []
+        self.files: list[UploadedFile] = []
+        self._left = limits.unpacked_bytes
+        self._limits = limits
+        if _directory_bytes(stream) > limits.members * _DIRECTORY_BYTES_PER_MEMBER:
+            self._complain_of_members()
+            return
+        try:
+            self._zip = zipfile.ZipFile(stream)
+        except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError, RuntimeError):
+            self.complaints.append(
+                Complaint(field="archive", message="it is not a zip, or it is cut off", remedy="send a complete zip")
+            )
+            return
+        members = self._zip.infolist()
+        if self._is_too_much(members):
+            return
+        named = []
+        for member in members:
+            complaints = list(_member_complaints(member))
+            self.complaints += complaints
+            if not complaints and not member.is_dir() and not is_ignored(member.filename):
+                named.append(member)
+        self.complaints += duplicate_complaints(m.filename for m in members if not is_ignored(m.filename))
+        top = without_common_folder((m.filename for m in named), known_folders)
+        self.files = [UploadedFile(m.filename.removeprefix(top), partial(self._open, m)) for m in named]
+
+    def _is_too_much(self, members: list[zipfile.ZipInfo]) -> bool:
+        if len(members) > self._limits.members:
+            self._complain_of_members()
+        elif sum(member.file_size for member in members) > self._limits.unpacked_bytes:
+            message = f"it unpacks to more than {self._limits.unpacked_bytes} bytes"
+            self.complaints.append(Complaint(field="archive", message=message, remedy="send smaller images"))
+        return bool(self.complaints)
+
+    def _complain_of_members(self) -> None:
+        message = f"it holds more than {self._limits.members} members"
+        remedy = "send the seeds of one project only"
+        self.complaints.append(Complaint(field="archive", message=message, remedy=remedy))
+
+    @contextmanager
+    def _open(self, member: zipfile.ZipInfo) -> Iterator[BinaryIO]:
+        with SpooledTemporaryFile(max_size=_IN_MEMORY) as unpacked:
+            try:
+                with self._zip.open(member) as packed:
+                    while chunk := packed.read(_CHUNK):
+                        self._left -= len(chunk)
+                        if self._left < 0:
+                            raise UploadDamaged(f"the archive unpacks to more than {self._limits.unpacked_bytes} bytes")
+                        unpacked.write(chunk)
+            except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError):
+                raise UploadDamaged("it is damaged inside the archive") from None
+            unpacked.seek(0)
+            yield cast(BinaryIO, unpacked)
+
+
+def _directory_bytes(stream: BinaryIO) -> int:
+    """The largest size that any record at the end of a zip claims for its directory; 0 if it is no zip.
+
+    `zipfile` makes an object of every entry before anyone can count them, so a directory is measured before it is read.
+    """
+    size = stream.seek(0, io.SEEK_END)
+    stream.seek(max(0, size - _TAIL))
+    tail = stream.read(_TAIL)
+    stream.seek(0)
+    return max((_claimed(tail, match.start()) for match in re.finditer(rb"PK\x05\x06", tail)), default=0)
+
+
+def _claimed(tail: bytes, end: int) -> int:
+    locator, end64 = end - 20, end - 76
+    is_zip64 = end64 >= 0 and tail.startswith(b"PK\x06\x07", locator) and tail.startswith(b"PK\x06\x06", end64)
+    claim = tail[end64 + 40 : end64 + 48] if is_zip64 else tail[end + 12 : end + 16]
+    return int.from_bytes(claim, "little")
+
+
+def _member_complaints(member: zipfile.ZipInfo) -> Iterator[Complaint]:
+    # `filename` ends at the first NUL; what the archive says is in `orig_filename`.
+    if complaint := name_complaint(member.orig_filename):
+        yield complaint
+    file = shown(member.orig_filename)
+    kind = stat.S_IFMT(member.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        what = "a link" if kind == stat.S_IFLNK else "a device or another special file"
+        yield Complaint(file=file, message=f"it is {what}", remedy="send plain files")
+    if member.flag_bits & _ENCRYPTED:
+        yield Complaint(file=file, message="it is encrypted", remedy="send the zip without a password")
+    if member.compress_type not in _METHODS:
+        yield Complaint(file=file, message="its compression is not supported", remedy="zip with deflate, or stored")
+    if member.file_size > max(_SUSPICIOUS_BYTES, member.compress_size * _SUSPICIOUS_RATIO):
+        yield Complaint(
+            file=file,
+            message=f"it declares more than {_SUSPICIOUS_RATIO} times its packed size",
+            remedy="send images as PNG or JPEG, which are compressed already",
+        )

@@ -1,0 +1,166 @@
+"""Errors as RFC 9457 `application/problem+json`: a stable type, and what to do about it."""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import redis
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from service.stores.protocol import StoreUnavailable
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = 5
+
+_log = structlog.get_logger(__name__)
+
+
+class Complaint(BaseModel):
+    """One thing wrong with a request."""
+
+    file: str | None = Field(default=None, description="the uploaded file it is about")
+    field: str | None = Field(default=None, description="the JSON field or part it is about")
+    message: str
+    remedy: str | None = Field(default=None, description="what to do about it")
+
+
+class ProblemDocument(BaseModel):
+    """The body of every error response."""
+
+    type: str = Field(description="stable, relative URI of the kind of problem", examples=["/problems/invalid-upload"])
+    title: str = Field(description="the same for every problem of this type")
+    status: int
+    detail: str | None = Field(default=None, description="what is wrong this time, and what to do")
+    errors: list[Complaint] = Field(default_factory=list, description="every single thing found wrong")
+
+
+class Problem(HTTPException):
+    """Raised anywhere below a route to answer with a problem document.
+
+    It is an `HTTPException`, so that it passes unchanged through code that turns other errors of a body into 400.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        type: str,  # noqa: A002
+        title: str,
+        detail: str | None = None,
+        errors: Sequence[Complaint] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """`type` is the last part of the problem's URI, such as `invalid-upload`."""
+        super().__init__(status, detail, dict(headers or {}))
+        document = ProblemDocument(
+            type=f"/problems/{type}", title=title, status=status, detail=detail, errors=list(errors)
+        )
+        self.document = document
+
+    def response(self) -> JSONResponse:
+        """The answer that tells of this problem."""
+        return JSONResponse(
+            self.document.model_dump(exclude_none=True),
+            status_code=self.document.status,
+            headers=self.headers,
+            media_type=MEDIA_TYPE,
+        )
+
+
+def not_found(what: str) -> Problem:
+    """404: there is no such `what`."""
+    return Problem(404, "not-found", "Not found", f"There is no such {what}.")
+
+
+def unsupported_media_type(expected: str) -> Problem:
+    """415: the body's content type is not the `expected` one."""
+    return Problem(
+        415,
+        "unsupported-media-type",
+        "Unsupported media type",
+        f"Send the body as {expected}.",
+        headers={"Accept": expected},
+    )
+
+
+def too_large(limit_bytes: int) -> Problem:
+    """413: the body is over the limit."""
+    return Problem(
+        413, "too-large", "Body too large", f"The body may hold {limit_bytes} bytes.", headers={"Connection": "close"}
+    )
+
+
+def invalid_request(errors: Sequence[Complaint]) -> Problem:
+    """422: the request's values are wrong."""
+    return Problem(
+        422, "invalid-request", "Invalid request", "Correct every item of `errors`, then send again.", errors
+    )
+
+
+def unavailable(what: str, detail: str) -> Problem:
+    """503: a part the service needs cannot be reached now."""
+    return Problem(503, f"{what}-unavailable", "Unavailable", detail, headers={"Retry-After": str(RETRY_AFTER_S)})
+
+
+def install_handlers(app: FastAPI) -> None:
+    """Make every error of `app` a problem document."""
+
+    def on_problem(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, Problem)  # noqa: S101
+        return error.response()
+
+    def on_http(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)  # noqa: S101
+        return _of_http(error).response()
+
+    def on_invalid(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)  # noqa: S101
+        return invalid_request([_complaint(item) for item in error.errors()]).response()
+
+    def on_store(_: Request, error: Exception) -> JSONResponse:
+        _log.error("store unavailable", reason=str(error))
+        return unavailable("store", "The object store cannot be reached. Try again later.").response()
+
+    def on_redis(_: Request, error: Exception) -> JSONResponse:
+        _log.error("redis unavailable", reason=str(error))
+        return unavailable("redis", "Redis cannot be reached. Try again later.").response()
+
+    def on_anything(_: Request, error: Exception) -> JSONResponse:
+        _log.error("unexpected error", exc_info=error)
+        return Problem(500, "internal", "Internal error", "The service failed; its log says why.").response()
+
+    app.add_exception_handler(Problem, on_problem)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(StoreUnavailable, on_store)
+    app.add_exception_handler(redis.RedisError, on_redis)
+    app.add_exception_handler(Exception, on_anything)
+
+
+def _of_http(error: HTTPException) -> Problem:
+    status = HTTPStatus(error.status_code)
+    details = {
+        404: "There is nothing at this address; /docs lists what there is.",
+        405: "This address does not answer that method; see the Allow header.",
+        400: "The body could not be read; check its format.",
+    }
+    kind = status.phrase.lower().replace(" ", "-").replace("'", "")
+    return Problem(status, kind, status.phrase.capitalize(), details.get(status), headers=error.headers)
+
+
+def _complaint(item: Mapping[str, Any]) -> Complaint:
+    """A validation error without the values it holds."""
+    place, *path = item["loc"]
+    if item["type"] == "json_invalid":
+        return Complaint(message="the body is not JSON", remedy="send one JSON object")
+    if item["type"] == "extra_forbidden":
+        return Complaint(field=_dotted(path), message="unknown field", remedy="remove it; /docs lists the known ones")
+    return Complaint(field=_dotted(path) or str(place), message=str(item["msg"]))
+
+
+def _dotted(path: Sequence[str | int]) -> str:
+    return ".".join(str(part)[:64] for part in path)

@@ -1,0 +1,141 @@
+"""Projects in the store: made whole or not at all, found, and removed."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+from service.generators import every_generator, find_generator
+from service.ids import new_id
+from service.problems import Complaint, Problem
+from service.project_spec import FILE as PROJECT_FILE
+from service.project_spec import ProjectSpec, parse_project
+from service.records import ProjectRecord
+from service.seeds import SeedLimits, check_seeds
+from service.settings import Settings
+from service.stores.protocol import InvalidKey, ObjectMissing, Store, StoreUnavailable
+from service.uploads import UploadDamaged, UploadedFile
+
+_PROJECT_JSON_BYTES = 2**20
+
+
+class ProjectFit(BaseModel):
+    """`projects/{id}/fit.json`: which labeler was fitted to the project last. Written by the worker."""
+
+    fit_key: str
+
+    @staticmethod
+    def key(project_id: str) -> str:
+        """Where it lies in the store."""
+        return f"projects/{project_id}/fit.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What a client sent to make a project of."""
+
+    files: Sequence[UploadedFile]
+    project: bytes | None
+    """A `project.json` that goes before one among the files."""
+    complaints: Sequence[Complaint]
+    """What was found wrong on receiving it."""
+
+
+def create_project(store: Store, upload: Upload, settings: Settings) -> ProjectRecord:
+    """Check the upload, fit its seeds, and store them as a new project.
+
+    Raises `Problem` (422) with every complaint there is. `project.json` is written last, so that a project is there
+    whole or not at all; if storing fails, what was written is removed.
+    """
+    complaints = list(upload.complaints)
+    spec, wrong = _spec(upload, settings)
+    complaints += wrong
+    generator = find_generator(store, spec.generator) if spec is not None else None
+    if spec is not None and generator is None:
+        known = ", ".join(found.id for found in every_generator(store)) or "none"
+        complaints.append(
+            Complaint(
+                file=PROJECT_FILE,
+                field="generator",
+                message="unknown generator",
+                remedy=f"choose one of these: {known}",
+            )
+        )
+    classes = spec.labeled_classes() if spec is not None else None
+    limits = SeedLimits(settings.max_seeds, settings.max_image_pixels)
+    seeds, wrong = check_seeds(upload.files, limits, classes, generator.resolution if generator else None)
+    complaints += wrong
+    if complaints or spec is None or classes is None:
+        raise invalid_upload(complaints)
+    project = ProjectRecord(
+        id=new_id(),
+        name=spec.name,
+        generator=spec.generator,
+        label_kinds=spec.label_kinds,
+        classes=classes,
+        seeds=[seed.record for seed in seeds],
+    )
+    try:
+        for seed in seeds:
+            store.put(ProjectRecord.seed_key(project.id, seed.record.index, "image.png"), seed.image)
+            store.put(ProjectRecord.seed_key(project.id, seed.record.index, "segmentation.png"), seed.segmentation)
+        store.put(ProjectRecord.key(project.id), project.model_dump_json(indent=1).encode())
+    except BaseException:
+        with suppress(StoreUnavailable):
+            store.delete_prefix(f"projects/{project.id}/")
+        raise
+    return project
+
+
+def invalid_upload(complaints: Sequence[Complaint]) -> Problem:
+    """422: nothing of the upload was kept, and why."""
+    detail = "Nothing was kept. Correct every item of `errors`, then send the upload again."
+    return Problem(422, "invalid-upload", "Invalid upload", detail, complaints)
+
+
+def find_project(store: Store, project_id: str) -> ProjectRecord | None:
+    """The project with this id, or None."""
+    try:
+        return ProjectRecord.model_validate_json(store.read(ProjectRecord.key(project_id)))
+    except (ObjectMissing, InvalidKey):
+        return None
+
+
+def every_project(store: Store) -> Iterator[ProjectRecord]:
+    """All of them, by id."""
+    for row in store.list("projects/"):
+        if row.key.count("/") == 2 and row.key.endswith("/project.json"):
+            with suppress(ObjectMissing):
+                yield ProjectRecord.model_validate_json(store.read(row.key))
+
+
+def remove_project(store: Store, project_id: str) -> None:
+    """Remove the project and its seeds. `project.json` goes first, so that no half of it is ever found."""
+    store.delete(ProjectRecord.key(project_id))
+    store.delete_prefix(f"projects/{project_id}/")
+
+
+def fit_of(store: Store, project_id: str) -> str | None:
+    """The fit key of the project's last fit, or None if there was none yet."""
+    try:
+        return ProjectFit.model_validate_json(store.read(ProjectFit.key(project_id))).fit_key
+    except ObjectMissing:
+        return None
+
+
+def _spec(upload: Upload, settings: Settings) -> tuple[ProjectSpec | None, list[Complaint]]:
+    data = upload.project
+    if data is None:
+        file = next((file for file in upload.files if file.path == PROJECT_FILE), None)
+        if file is None:
+            remedy = "add it, or send its JSON as the part `project`"
+            return None, [Complaint(file=PROJECT_FILE, message="it is missing", remedy=remedy)]
+        try:
+            with file.open() as stream:
+                data = stream.read(_PROJECT_JSON_BYTES + 1)
+        except UploadDamaged as error:
+            return None, [Complaint(file=PROJECT_FILE, message=str(error), remedy="make the upload anew")]
+    if len(data) > _PROJECT_JSON_BYTES:
+        return None, [Complaint(file=PROJECT_FILE, message=f"it is larger than {_PROJECT_JSON_BYTES} bytes")]
+    return parse_project(data, settings.max_classes)

@@ -1,0 +1,69 @@
+"""`/healthz`, `/readyz`, `/metrics`: for whoever runs the service."""
+
+from itertools import islice
+from typing import Literal
+
+import redis
+import structlog
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
+
+from service.dependencies import Parts, PartsDep
+from service.openapi import problems
+from service.problems import RETRY_AFTER_S, Complaint, Problem
+from service.stores.protocol import StoreUnavailable
+
+router = APIRouter(tags=["health"])
+_log = structlog.get_logger(__name__)
+
+
+class Health(BaseModel):
+    """The process lives."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(BaseModel):
+    """Everything the service needs can be reached."""
+
+    status: Literal["ready"] = "ready"
+    store: Literal["ok"] = "ok"
+    redis: Literal["ok"] = "ok"
+
+
+@router.get("/healthz", summary="Liveness")
+def health() -> Health:
+    """200 as long as the process answers."""
+    return Health()
+
+
+@router.get("/readyz", summary="Readiness", responses=problems(503))
+def readiness(parts: PartsDep) -> Readiness:
+    """200 if the object store and Redis can be reached; 503 names the ones that cannot."""
+    errors = list(_faults(parts))
+    if errors:
+        headers = {"Retry-After": str(RETRY_AFTER_S)}
+        raise Problem(503, "not-ready", "Not ready", "See errors for what cannot be reached.", errors, headers)
+    return Readiness()
+
+
+@router.get("/metrics", summary="Metrics", response_class=Response)
+def metrics(parts: PartsDep) -> Response:
+    """Requests, durations and jobs by state, in Prometheus' text format."""
+    return Response(generate_latest(parts.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _faults(parts: Parts) -> list[Complaint]:
+    errors = []
+    try:
+        list(islice(parts.store.list("generators/"), 1))
+    except StoreUnavailable as error:
+        _log.error("store unavailable", reason=str(error))
+        errors.append(Complaint(field="store", message="the object store cannot be reached"))
+    try:
+        parts.queue.ping()
+    except redis.RedisError as error:
+        _log.error("redis unavailable", reason=str(error))
+        errors.append(Complaint(field="redis", message="Redis cannot be reached"))
+    return errors

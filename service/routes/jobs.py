@@ -1,0 +1,118 @@
+"""`/jobs`: watching, stopping and looking at the work."""
+
+import asyncio
+import re
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from service.dependencies import JobId, LedgerDep, StoreDep
+from service.ledger import JobFinished, JobMissing, Ledger
+from service.openapi import problems
+from service.problems import Problem, not_found
+from service.records import JobRecord, JobState, dataset_key
+from service.stores.protocol import ObjectMissing
+from service.views import JobList, JobView
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+MAX_WAIT_S = 60
+_LOOK_EVERY_S = 0.25
+_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])")
+
+
+@router.get("", summary="List jobs", responses=problems(422, 503))
+def list_jobs(
+    ledger: LedgerDep,
+    limit: Annotated[int, Query(ge=1, le=1000, description="jobs to return at most")] = 100,
+    state: Annotated[JobState | None, Query(description="only jobs in this state")] = None,
+) -> JobList:
+    """Jobs, the latest first."""
+    jobs = [job for job in ledger.list() if state is None or job.state is state]
+    jobs.sort(key=lambda job: job.created, reverse=True)
+    return JobList(jobs=[JobView.of(job) for job in jobs[:limit]])
+
+
+@router.get("/{job_id}", summary="Get a job", responses=problems(404, 503))
+async def get_job(
+    job_id: JobId,
+    request: Request,
+    response: Response,
+    ledger: LedgerDep,
+    prefer: Annotated[
+        str | None,
+        Header(description="`wait=N`: answer when something changed, or after N seconds (60 at most)"),
+    ] = None,
+) -> JobView:
+    """State, phase and progress. With `Prefer: wait=N` the answer comes with the next change: no need to poll."""
+    match = _WAIT.search(prefer.lower()) if prefer else None
+    job = await run_in_threadpool(find_job, ledger, job_id)
+    if match:
+        wait_s = min(int(match[1]), MAX_WAIT_S)
+        response.headers["Preference-Applied"] = f"wait={wait_s}"
+        job = await _changed(job, wait_s, ledger, request)
+    if not job.state.is_terminal:
+        response.headers["Retry-After"] = "1"
+    response.headers["Cache-Control"] = "no-store"
+    return JobView.of(job)
+
+
+@router.post("/{job_id}/cancel", status_code=202, summary="Cancel a job", responses=problems(404, 409, 503))
+def cancel_job(job_id: JobId, ledger: LedgerDep) -> JobView:
+    """Stop the job: at once if it is queued, otherwise as soon as its workers notice. May be called again.
+
+    409 if the job has succeeded or failed.
+    """
+    try:
+        ledger.cancel(job_id)
+    except JobMissing:
+        raise not_found("job") from None
+    except JobFinished:
+        job = find_job(ledger, job_id)
+        if job.state is not JobState.CANCELLED:
+            detail = f"The job has {job.state} already; there is nothing to cancel."
+            raise Problem(409, "job-finished", "Job finished", detail) from None
+    return JobView.of(find_job(ledger, job_id))
+
+
+@router.get(
+    "/{job_id}/preview.png",
+    summary="Look at the samples",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}}, **problems(404, 503)},
+)
+def get_preview(job_id: JobId, ledger: LedgerDep, store: StoreDep) -> Response:
+    """A picture of some samples with their labels laid over them, and a legend."""
+    job = find_job(ledger, job_id)
+    try:
+        preview = store.read(dataset_key(job.id, "preview.png"))
+    except ObjectMissing:
+        detail = f"The job is {job.state}; its preview is made when the samples are packaged."
+        raise Problem(404, "no-preview", "No preview yet", detail) from None
+    return Response(preview, media_type="image/png", headers={"Cache-Control": "no-cache"})
+
+
+def find_job(ledger: Ledger, job_id: str) -> JobRecord:
+    """The job, or 404."""
+    try:
+        return ledger.get(job_id)
+    except JobMissing:
+        raise not_found("job") from None
+
+
+async def _changed(job: JobRecord, wait_s: int, ledger: Ledger, request: Request) -> JobRecord:
+    end = time.monotonic() + wait_s
+    before = _signature(job)
+    while not job.state.is_terminal and _signature(job) == before:
+        left = end - time.monotonic()
+        if left <= 0 or await request.is_disconnected():
+            break
+        await asyncio.sleep(min(_LOOK_EVERY_S, left))
+        job = await run_in_threadpool(find_job, ledger, job.id)
+    return job
+
+
+def _signature(job: JobRecord) -> tuple[object, ...]:
+    return job.state, job.phase, job.progress.done, job.progress.total
