@@ -1,0 +1,20 @@
+# A worker: torch with CUDA, used when the container is given a GPU, and the CPU otherwise.
+FROM python:3.12-slim
+
+RUN useradd --create-home --uid 10001 labelmint && mkdir /data && chown labelmint /data
+WORKDIR /app
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY labelmint labelmint
+COPY models models
+COPY service service
+COPY workers workers
+RUN pip install --no-cache-dir --constraint constraints.txt '.[worker]'
+
+USER labelmint
+ENV LABELMINT_DATA_DIR=/data
+VOLUME /data
+# The worker names itself in Redis and renews that every few seconds; a worker that hangs is gone from there in 20 s.
+HEALTHCHECK --interval=20s --timeout=10s --start-period=120s \
+    CMD ["python", "-m", "workers.health"]
+STOPSIGNAL SIGTERM
+CMD ["labelmint", "worker"]

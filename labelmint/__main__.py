@@ -1,0 +1,5 @@
+"""`python -m labelmint` is `labelmint`."""
+
+from labelmint.main import app
+
+app()

@@ -1,0 +1,39 @@
+"""`labelmint up`: the whole service on this machine, until Ctrl-C."""
+
+import time
+
+from rich.console import Console
+from rich.panel import Panel
+
+from labelmint.serving import RunningService, serving
+from service.settings import Settings
+
+_CHECK_S = 0.3
+
+
+def up(settings: Settings, console: Console) -> None:
+    """Serve until SIGINT or SIGTERM. Raises `UserError` if a part does not start or keeps dying."""
+    console.print("starting …")
+    try:
+        with serving(settings) as service:
+            console.print(_panel(service, settings))
+            while True:
+                service.check()
+                time.sleep(_CHECK_S)
+    except KeyboardInterrupt:
+        console.print("stopped")
+
+
+def _panel(service: RunningService, settings: Settings) -> Panel:
+    lines = [
+        f"[bold]{service.url}/[/]      the page",
+        f"[bold]{service.url}/docs[/]  the API",
+        "",
+        f"store    {settings.store_url}",
+        f"redis    {service.redis_url}",
+        f"workers  {settings.workers}, on {settings.device}",
+        f"logs     {service.logs}",
+    ]
+    if service.resumed:
+        lines.append(f"resumed  {service.resumed} unfinished job{'s' if service.resumed > 1 else ''}")
+    return Panel("\n".join(lines), title="labelmint", subtitle="Ctrl-C stops everything", expand=False)

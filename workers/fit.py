@@ -1,0 +1,50 @@
+"""The first job body: fits the project's labeler unless that was done before, and hands out the shards."""
+
+from service.projects import ProjectFit
+from service.records import Phase, shard_key
+from workers.fit_notes import fit_notes
+from workers.labelers import ensure_labeler, fit_settings, has_labeler, read_report
+from workers.plan import Plan, read_plan, shard_size, write_plan
+from workers.workbench import Cancelled, Workbench, run_body
+
+
+def run(job_id: str) -> None:
+    """Start or resume a job: fit, plan, and enqueue every shard that the store does not have yet."""
+    run_body(job_id, _fit)
+
+
+def _fit(bench: Workbench) -> None:
+    if not bench.ledger.start(bench.job_id):
+        raise Cancelled
+    plan = _planned(bench)
+    fitted = ProjectFit(fit_key=plan.fit_key)
+    bench.store.put(ProjectFit.key(bench.project.id), fitted.model_dump_json().encode())
+    bench.ledger.plan(bench.job_id, plan.fit_key, plan.shards, plan.shard_size)
+    for note in fit_notes(read_report(bench.store, plan.fit_key), [seed.name for seed in bench.project.seeds]):
+        bench.ledger.note(bench.job_id, note)
+    bench.stop_if_cancelled()
+    _hand_out(bench, plan)
+
+
+def _planned(bench: Workbench) -> Plan:
+    plan = read_plan(bench.store, bench.job_id)
+    if plan is not None and has_labeler(bench.store, plan.fit_key):
+        return plan
+    key = ensure_labeler(bench, fit_settings(bench.settings))
+    count = bench.job.request.count
+    plan = Plan(fit_key=key, count=count, shard_size=shard_size(count, bench.settings.shard_size))
+    write_plan(bench.store, bench.job_id, plan)
+    return plan
+
+
+def _hand_out(bench: Workbench, plan: Plan) -> None:
+    bench.ledger.enter_phase(bench.job_id, Phase.GENERATE, plan.count)
+    complete = False
+    for shard in range(plan.shards):
+        if bench.store.exists(shard_key(bench.job_id, shard)):
+            bench.ledger.advance_shard(bench.job_id, shard, len(plan.indices(shard)))
+            complete = bench.ledger.shard_finished(bench.job_id, shard)
+        else:
+            bench.queue.enqueue_shard(bench.job_id, shard)
+    if complete:
+        bench.queue.enqueue_package(bench.job_id)

@@ -1,0 +1,24 @@
+"""What a user should know about a fit, in sentences."""
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def fit_notes(report: dict[str, Any], seed_names: Sequence[str]) -> list[str]:
+    """The sentences for a labeler's report; `seed_names` are the project's, in the seeds' order."""
+    notes = []
+    left_out = [seed for seed in report["seeds"] if not seed["included"]]
+    if left_out:
+        names = ", ".join(f"{seed_names[seed['index']]} ({seed['psnr_db']:.1f} dB)" for seed in left_out)
+        notes.append(
+            f"{len(left_out)} of {len(seed_names)} seeds were left out of the fit, because the generator does not "
+            f"rebuild them well enough: {names}."
+        )
+    perceptual = report["perceptual"]
+    if perceptual["weights"] == "random":
+        notes.append(
+            f"The perceptual distance compared features of a random {perceptual['backbone']} network, because its "
+            "pretrained weights were not at hand. Inversions are somewhat less exact for it. Name a file with the "
+            "weights in LABELMINT_LPIPS_WEIGHTS to do better."
+        )
+    return notes

@@ -1,0 +1,64 @@
+"""Copies of the store's generators on the worker's own disk."""
+
+import hashlib
+import shutil
+import tempfile
+from pathlib import Path
+
+from service.records import GeneratorRecord
+from service.stores.protocol import Store
+from workers.public_errors import JobFailure
+
+WEIGHTS = "weights.safetensors"
+
+
+def fetch_generator(store: Store, record: GeneratorRecord, cache: Path) -> Path:
+    """A local folder with the generator's files, downloaded unless this very version of them is there already.
+
+    Raises `JobFailure` if the weights are not those recorded.
+    """
+    prefix = f"generators/{record.id}/"
+    version = hashlib.sha256(record.sha256.encode())
+    files = [stored for stored in store.list(prefix) if stored.key.endswith(".safetensors")]
+    for stored in files:
+        version.update(f"{stored.key} {stored.size} {stored.modified.isoformat()}\n".encode())
+    folder = cache / f"{record.id}-{version.hexdigest()[:16]}"
+    if folder.is_dir():
+        return folder
+
+    cache.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".fetch-", dir=cache))
+    try:
+        for stored in files:
+            with store.open(stored.key) as source, (staging / stored.key.removeprefix(prefix)).open("wb") as target:
+                shutil.copyfileobj(source, target, 2**20)
+        if not (staging / WEIGHTS).exists() or file_sha256(staging / WEIGHTS) != record.sha256:
+            raise JobFailure(
+                "generator-damaged",
+                f"The weights of generator {record.id} in the store are not those that were recorded. Upload it again.",
+                retry=True,  # they may be just being replaced
+            )
+        _publish(staging, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return folder
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file of a generator, by name."""
+    return {path.name: file_sha256(path) for path in sorted(folder.glob("*.safetensors"))}
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _publish(staging: Path, folder: Path) -> None:
+    """Give the finished folder its name; another process may have done so first, with the same files."""
+    try:
+        staging.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise

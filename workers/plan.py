@@ -1,0 +1,61 @@
+"""How a job is cut into shards, decided once and kept in the store, so that a job goes on as it began."""
+
+from collections.abc import Iterator
+
+from pydantic import BaseModel
+
+from service.records import dataset_key
+from service.stores.protocol import ObjectMissing, Store
+
+_LARGEST_SHARD = 2_000
+"""Samples; bounds what a killed worker costs."""
+
+_SMALLEST_SHARD = 25
+"""Samples; below this, loading the generator would cost more than making the samples."""
+
+_SHARDS_OF_A_SMALL_JOB = 4
+
+
+class Plan(BaseModel):
+    """Which labeler a job uses and how its samples are cut. Settings that change later do not touch a job under way."""
+
+    fit_key: str
+    count: int
+    shard_size: int
+
+    @property
+    def shards(self) -> int:
+        """How many shards there are."""
+        return -(-self.count // self.shard_size)
+
+    def indices(self, shard: int) -> range:
+        """The sample indices of one shard."""
+        return range(shard * self.shard_size, min((shard + 1) * self.shard_size, self.count))
+
+    def all_indices(self) -> Iterator[range]:
+        """The sample indices of every shard, in order."""
+        return (self.indices(shard) for shard in range(self.shards))
+
+
+def shard_size(count: int, wished: int | None) -> int:
+    """Samples per shard for a job of `count`: as wished, or a few shards for small jobs and never huge ones."""
+    if wished is not None:
+        return wished
+    return min(_LARGEST_SHARD, max(_SMALLEST_SHARD, -(-count // _SHARDS_OF_A_SMALL_JOB)))
+
+
+def read_plan(store: Store, job_id: str) -> Plan | None:
+    """The plan a job was given, or None if it has none yet."""
+    try:
+        return Plan.model_validate_json(store.read(_key(job_id)))
+    except ObjectMissing:
+        return None
+
+
+def write_plan(store: Store, job_id: str, plan: Plan) -> None:
+    """Fix the plan of a job."""
+    store.put(_key(job_id), plan.model_dump_json().encode())
+
+
+def _key(job_id: str) -> str:
+    return dataset_key(job_id, "plan.json")

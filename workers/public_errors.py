@@ -1,0 +1,73 @@
+"""Turns any exception of a job body into a stable code, a message safe to show, and whether a retry makes sense."""
+
+import redis.exceptions
+from rq.timeouts import JobTimeoutException
+
+from service.records import JobError
+from service.stores.protocol import ObjectMissing, StoreUnavailable
+
+
+class JobFailure(Exception):
+    """A failure whose words are written for the user. A job body raises it where it knows what went wrong."""
+
+    def __init__(self, code: str, message: str, retry: bool = False) -> None:
+        super().__init__(message)
+        self.error = JobError(code=code, message=message, retry=retry)
+
+
+WORKER_LOST = JobError(
+    code="worker-lost",
+    message="The processes that did the work ended again and again before they could say why. Most often memory ran "
+    "out: give the workers more, look into their logs, and send the request again.",
+    retry=True,
+)
+
+
+def public_error(exc: BaseException) -> JobError:
+    """The public face of `exc`. Texts of unforeseen exceptions stay in the worker's log: they may hold secrets."""
+    if isinstance(exc, JobFailure):
+        return exc.error
+    if isinstance(exc, JobTimeoutException):
+        return JobError(
+            code="timeout",
+            message="One step of the job took longer than its limit. Raise the limit (LABELMINT_FIT_TIMEOUT_S, "
+            "LABELMINT_SHARD_TIMEOUT_S or LABELMINT_PACKAGE_TIMEOUT_S), or use a faster device.",
+            retry=False,
+        )
+    if isinstance(exc, ObjectMissing):
+        return JobError(
+            code="object-missing",
+            message="Something this job needs is no longer in the store: its project or its generator was deleted.",
+            retry=False,
+        )
+    if isinstance(exc, MemoryError) or type(exc).__name__ == "OutOfMemoryError":  # torch's, without importing torch
+        return JobError(
+            code="out-of-memory",
+            message="The worker ran out of memory. Free some on its device, or use a larger one, and send the request "
+            "again.",
+            retry=True,
+        )
+    if type(exc).__name__ == "CheckpointError":  # of models, without importing torch
+        return JobError(
+            code="generator-damaged",
+            message="The generator's or the labeler's files in the store cannot be read. Upload the generator again.",
+            retry=False,
+        )
+    if isinstance(exc, redis.exceptions.RedisError):
+        return JobError(
+            code="redis-unavailable",
+            message="Redis did not answer while the job was running. Send the request again once it is back.",
+            retry=True,
+        )
+    if isinstance(exc, StoreUnavailable | OSError):
+        return JobError(
+            code="store-unavailable",
+            message="The object store or the worker's disk refused a read or a write. Send the request again once it "
+            "is back.",
+            retry=True,
+        )
+    return JobError(
+        code="internal",
+        message="The worker met an error it has no words for. Its log has the details under this job's id.",
+        retry=True,
+    )
