@@ -161,9 +161,7 @@ class Ledger:
 
     def note(self, job_id: str, text: str) -> None:
         """Tell the user something about the result. The same text twice is one note."""
-        pipeline = self._redis.pipeline()
-        pipeline.time()
-        seconds, micros = pipeline.execute()[0]
+        seconds, micros = self._redis.time()
         self._redis.zadd(_notes(job_id), {text: seconds + micros / 1e6}, nx=True)
 
     def succeed(self, job_id: str, outputs: dict[str, str]) -> None:

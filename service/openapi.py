@@ -37,6 +37,15 @@ def install_openapi(app: FastAPI) -> None:
             schemas["ProblemDocument"] = schema
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)
+            for path in document["paths"].values():
+                for operation in path.values():
+                    _drop_framework_errors(operation["responses"])
         return document
 
     app.openapi = with_problems  # type: ignore[method-assign]
+
+
+def _drop_framework_errors(responses: dict[str, Any]) -> None:
+    """FastAPI adds a 422 of its own to every route with a parameter; those that can answer so say it themselves."""
+    if "application/json" in responses.get("422", {}).get("content", {}):
+        del responses["422"]

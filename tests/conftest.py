@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import redis as redis_client
+from moto.server import ThreadedMotoServer
 
 from service.embedded_redis import EmbeddedRedis
 from service.redis_client import connect
@@ -40,3 +41,13 @@ def settings(tmp_path: Path, redis_url: str) -> Settings:
     return Settings(
         _env_file=None, store_url=f"file://{tmp_path / 'store'}", redis_url=redis_url, data_dir=tmp_path / "data"
     )
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """The address of an S3 server that speaks HTTP on loopback."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()

@@ -23,7 +23,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     206: {"content": {"application/zip": {}}, "description": "The range asked for"},
     304: {"description": "Not modified"},
     307: {"description": "The zip lies at the `Location`, for a while"},
-    **problems(404, 409, 410, 416, 503),
+    **problems(404, 409, 410, 416, 422, 503),
 }
 
 

@@ -1,6 +1,6 @@
 """Records for tests."""
 
-from service.records import GeneratorRecord, GenerateRequest, JobRecord
+from service.records import GenerateRequest, GeneratorRecord, JobRecord
 
 
 def make_job(job_id: str = "job-1", count: int = 100) -> JobRecord:

@@ -3,16 +3,14 @@
 import io
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
-from urllib.request import urlopen
 
 import boto3
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from moto.server import ThreadedMotoServer
 
 from service.stores import InvalidKey, ObjectMissing, Store, StoreUnavailable, open_store
 from service.stores.keys import check_key
@@ -39,15 +37,6 @@ class Trickle:
 
 def trickle(size: int, breaks_at: int | None = None) -> BinaryIO:
     return cast(BinaryIO, Trickle(size, breaks_at))
-
-
-@pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 @pytest.fixture(params=["file", "s3"])
@@ -166,7 +155,23 @@ def test_readers_share_an_object_while_it_is_replaced(any_store: Store) -> None:
     assert set(seen) <= versions
 
 
-BAD_KEYS = ["", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "a/./b", "a\\b", "C:/a", "~/a", ".incoming/a", "a\n", "é"]
+BAD_KEYS = [
+    "",
+    "/a",
+    "a/",
+    "a//b",
+    ".",
+    "..",
+    "../a",
+    "a/../b",
+    "a/./b",
+    "a\\b",
+    "C:/a",
+    "~/a",
+    ".incoming/a",
+    "a\n",
+    "é",
+]
 
 
 @pytest.mark.parametrize("key", [*BAD_KEYS, "a\0b", "a" * 600])
@@ -196,14 +201,12 @@ def test_presign_lets_anyone_download_under_a_name(any_store: Store) -> None:
     url = any_store.presign("data.zip", 'bears"; evil=1\r\n.zip')
     if url is None:
         return
-    with urlopen(url) as answer:
-        assert answer.read() == b"zip"
-        assert answer.headers["Content-Disposition"] == 'attachment; filename="bearsevil1.zip"'
+    answer = httpx.get(url)
+    assert answer.content == b"zip"
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="bearsevil1.zip"'
 
 
-def test_a_bucket_or_server_that_is_not_there_is_unavailable(
-    s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bucket_or_server_that_is_not_there_is_unavailable(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     with pytest.raises(StoreUnavailable, match="no bucket nowhere"):

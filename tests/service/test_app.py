@@ -1,0 +1,156 @@
+"""The application as a whole: health, metrics, documents, and parts that are down."""
+
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+from redis import Redis, RedisError
+
+from service.app import create_app
+from service.dependencies import Parts
+from service.records import GeneratorRecord
+from service.settings import Settings
+from service.stores import FileStore
+from tests.service.jobs import make_generator, make_job
+from tests.service.uploads import good_files, post_files
+
+PROBLEM = "application/problem+json"
+
+
+def client_of(settings: Settings, **changes: Any) -> TestClient:
+    app = create_app(settings.model_copy(update=changes))
+    return TestClient(app, raise_server_exceptions=False, follow_redirects=False)
+
+
+def parts_of(client: TestClient) -> Parts:
+    parts = client.app.state.parts  # type: ignore[attr-defined]
+    assert isinstance(parts, Parts)
+    return parts
+
+
+def test_a_healthy_service_is_alive_and_ready(api: httpx.Client) -> None:
+    assert api.get("/healthz").json() == {"status": "ok"}
+    assert api.get("/readyz").json() == {"status": "ready", "store": "ok", "redis": "ok"}
+    assert api.get("/docs").status_code == 200
+
+
+def test_generators_are_listed(api: httpx.Client) -> None:
+    assert [row["id"] for row in api.get("/generators").json()["generators"]] == ["toy"]
+    assert api.get("/generators/toy").json()["resolution"] == 64
+    for missing in ("dogs", "..%2f..", "A"):
+        answer = api.get(f"/generators/{missing}")
+        assert (answer.status_code, answer.headers["content-type"]) == (404, PROBLEM)
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nothing", 404), ("PUT", "/projects", 405)])
+def test_a_wrong_address_or_method_is_a_problem(api: httpx.Client, method: str, path: str, status: int) -> None:
+    answer = api.request(method, path)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, PROBLEM)
+    assert answer.json()["type"] in ("/problems/not-found", "/problems/method-not-allowed")
+
+
+def test_metrics_count_requests_by_route_and_jobs_by_state(api: httpx.Client, api_ledger: Any) -> None:
+    api_ledger.accept(make_job())
+    api.get("/jobs/job-1")
+    api.get("/jobs/other")
+    api.request("PUT", "/jobs")
+    api.request("BREW", "/somewhere")
+    text = api.get("/metrics").text
+    assert 'labelmint_http_requests_total{method="GET",route="/jobs/{job_id}",status="200"}' in text
+    assert 'labelmint_http_requests_total{method="GET",route="/jobs/{job_id}",status="404"}' in text
+    assert 'labelmint_jobs{state="queued"} 1.0' in text
+    assert "labelmint_http_request_duration_seconds_bucket" in text
+    assert "BREW" not in text
+    assert "somewhere" not in text
+
+
+def test_the_document_describes_every_route(api: httpx.Client) -> None:
+    document = api.get("/openapi.json").json()
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    ids = [operation["operationId"] for operation in operations]
+    assert len(ids) == len(set(ids))
+    assert {"create_project", "generate", "get_job", "download", "cancel_job"} <= set(ids)
+    for operation in operations:
+        assert operation["summary"]
+        assert operation["description"]
+        for status, response in operation["responses"].items():
+            if status >= "400":
+                assert list(response["content"]) == [PROBLEM], operation["operationId"]
+    assert {"ProblemDocument", "Complaint"} <= set(document["components"]["schemas"])
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+def test_each_request_has_an_id(api: httpx.Client) -> None:
+    ids = {api.get("/healthz").headers["x-request-id"] for _ in range(3)}
+    assert len(ids) == 3
+
+
+def test_without_redis_the_service_says_so(settings: Settings, store: FileStore) -> None:
+    store.put(GeneratorRecord.key("toy"), make_generator().model_dump_json().encode())
+    client = client_of(settings, redis_url="redis://127.0.0.1:9/0")
+    answer = client.get("/readyz")
+    assert (answer.status_code, [error["field"] for error in answer.json()["errors"]]) == (503, ["redis"])
+    assert client.get("/healthz").status_code == 200
+    project = post_files(client, good_files()).json()["id"]
+    answer = client.post("/generate", json={"project_id": project, "count": 1})
+    assert (answer.status_code, answer.json()["type"]) == (503, "/problems/redis-unavailable")
+    assert int(answer.headers["retry-after"]) > 0
+    assert list(store.list("jobs/")) == []
+
+
+def test_without_a_store_the_service_says_so(settings: Settings, tmp_path: Path) -> None:
+    client = client_of(settings)
+    (tmp_path / "store" / ".incoming").rmdir()
+    (tmp_path / "store").rmdir()
+    answer = client.get("/readyz")
+    assert (answer.status_code, [error["field"] for error in answer.json()["errors"]]) == (503, ["store"])
+    answer = client.get("/generators")
+    assert (answer.status_code, answer.json()["type"]) == (503, "/problems/store-unavailable")
+    assert str(tmp_path) not in answer.text
+
+
+def test_a_job_that_cannot_be_queued_leaves_nothing(
+    settings: Settings, store: FileStore, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put(GeneratorRecord.key("toy"), make_generator().model_dump_json().encode())
+    client = client_of(settings)
+    project = post_files(client, good_files()).json()["id"]
+
+    def refuse(job_id: str) -> str:
+        raise RedisError("gone")
+
+    monkeypatch.setattr(parts_of(client).queue, "enqueue_fit", refuse)
+    assert client.post("/generate", json={"project_id": project, "count": 1}).status_code == 503
+    assert list(store.list("jobs/")) == []
+    assert redis.keys("labelmint:job:*") == []
+
+
+def test_an_unexpected_error_tells_nothing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = client_of(settings)
+
+    def explode(_: str) -> bytes:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(parts_of(client).store, "read", explode)
+    answer = client.get("/projects/abc")
+    assert (answer.status_code, answer.headers["content-type"]) == (500, PROBLEM)
+    assert "secret" not in answer.text
+
+
+def test_a_store_with_addresses_of_its_own_is_redirected_to(
+    settings: Settings, s3_endpoint: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    boto3.client("s3", endpoint_url=s3_endpoint, region_name="us-east-1").create_bucket(Bucket="downloads")
+    client = client_of(settings, store_url="s3://downloads/here", s3_endpoint_url=s3_endpoint)
+    parts = parts_of(client)
+    job = parts.ledger.accept(make_job())
+    parts.store.put("datasets/job-1/png.zip", b"zip")
+    parts.ledger.succeed(job.id, {"png": "datasets/job-1/png.zip"})
+    answer = client.get("/jobs/job-1/download?format=png")
+    assert answer.status_code == 307
+    assert httpx.get(answer.headers["location"]).content == b"zip"

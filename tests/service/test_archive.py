@@ -1,0 +1,56 @@
+"""Archive names: whatever passes is harmless."""
+
+import io
+from contextlib import suppress
+from pathlib import PurePosixPath, PureWindowsPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.archive import Archive, ArchiveLimits
+from service.uploads import UploadDamaged, name_complaint
+from tests.service.uploads import zipped
+
+LIMITS = ArchiveLimits(members=100, unpacked_bytes=10_000)
+
+
+@given(st.text(alphabet="aé./\\:C\0\n ‮", max_size=10) | st.text(max_size=20))
+def test_a_name_that_passes_is_a_plain_relative_path(name: str) -> None:
+    if name_complaint(name) is not None:
+        return
+    path = PurePosixPath(name)
+    assert not path.is_absolute()
+    assert ".." not in path.parts
+    assert not PureWindowsPath(name).is_absolute()
+    assert PureWindowsPath(name).drive == ""
+    assert "\\" not in name
+    assert name.isprintable() or not any(ord(c) < 32 for c in name)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_zip_or_a_complaint(data: bytes) -> None:
+    archive = Archive(io.BytesIO(data), LIMITS)
+    assert archive.complaints or archive.files == []
+
+
+@given(st.data())
+def test_a_zip_with_one_byte_changed_never_surprises(data: st.DataObject) -> None:
+    whole = bytearray(zipped({"images/a.png": b"hello" * 20, "project.json": b"{}"}))
+    at = data.draw(st.integers(0, len(whole) - 1))
+    whole[at] ^= data.draw(st.integers(1, 255))
+    archive = Archive(io.BytesIO(bytes(whole)), LIMITS)
+    for file in archive.files:
+        with suppress(UploadDamaged), file.open() as stream:
+            assert len(stream.read()) <= LIMITS.unpacked_bytes
+
+
+def test_real_bytes_are_counted_over_all_members() -> None:
+    """Reading the same members again and again ends at the limit, too."""
+    archive = Archive(io.BytesIO(zipped({"a": b"x" * 4000, "b": b"y" * 4000})), LIMITS)
+    assert archive.complaints == []
+    for file in archive.files:
+        with file.open() as stream:
+            assert len(stream.read()) == 4000
+    with pytest.raises(UploadDamaged, match="unpacks to more than 10000 bytes"), archive.files[0].open():
+        pass

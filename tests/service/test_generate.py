@@ -1,0 +1,128 @@
+"""Asking for a dataset, well and badly."""
+
+import threading
+from typing import Any
+
+import httpx
+import pytest
+from redis import Redis
+from rq import Queue
+
+from service.ledger import Ledger
+from service.queue import QUEUE_NAME
+from service.stores import FileStore
+from tests.service.uploads import good_files, post_files
+
+
+@pytest.fixture
+def project(api: httpx.Client) -> str:
+    return str(post_files(api, good_files()).json()["id"])
+
+
+def test_a_job_is_accepted_and_queued(api: httpx.Client, project: str, redis: Redis, api_ledger: Ledger) -> None:
+    answer = api.post("/generate", json={"project_id": project, "count": 200, "seed": 7})
+    assert answer.status_code == 202, answer.text
+    job = answer.json()
+    assert answer.headers["location"] == f"/jobs/{job['id']}" == job["links"]["self"]
+    assert int(answer.headers["retry-after"]) > 0
+    assert job["state"] == "queued"
+    assert job["request"] == {
+        "project_id": project,
+        "count": 200,
+        "seed": 7,
+        "truncation": 1.0,
+        "discard_fraction": 0.1,
+        "formats": ["png"],
+    }
+    assert Queue(QUEUE_NAME, connection=redis).job_ids == [f"{job['id']}-fit"]
+    assert api_ledger.get(job["id"]).request.count == 200
+    assert api.get(answer.headers["location"]).json()["id"] == job["id"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"count": 0}, "count"),
+        ({"count": -1}, "count"),
+        ({"count": 1001}, "count"),
+        ({"count": 1.5}, "count"),
+        ({"count": None}, "count"),
+        ({"seed": -1}, "seed"),
+        ({"truncation": 1.1}, "truncation"),
+        ({"discard_fraction": 1}, "discard_fraction"),
+        ({"formats": []}, "formats"),
+        ({"formats": ["coco3d"]}, "formats.0"),
+        ({"formats": ["png", "png"]}, "formats"),
+        ({"cuont": 5}, "cuont"),
+        ({"project_id": "nothing"}, "project_id"),
+        ({"project_id": "../x"}, "project_id"),
+    ],
+)
+def test_a_bad_request_is_refused(
+    api: httpx.Client, api_store: FileStore, project: str, changes: dict[str, Any], field: str
+) -> None:
+    answer = api.post("/generate", json={"project_id": project, "count": 5} | changes)
+    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+    assert answer.json()["type"] == "/problems/invalid-request"
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+    assert list(api_store.list("jobs/")) == []
+
+
+def test_faults_are_told_together(api: httpx.Client) -> None:
+    answer = api.post("/generate", json={"project_id": "nothing", "count": 10**9})
+    assert [error["field"] for error in answer.json()["errors"]] == ["count", "project_id"]
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b"", b"\xff", b'"x"'])
+def test_a_body_that_is_no_object_is_refused(api: httpx.Client, body: bytes) -> None:
+    answer = api.post("/generate", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code in (400, 422)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "multipart/form-data", None])
+def test_another_content_type_is_415(api: httpx.Client, content_type: str | None) -> None:
+    headers = {"content-type": content_type} if content_type else {}
+    assert api.post("/generate", content=b"{}", headers=headers).status_code == 415
+
+
+def test_a_long_body_is_413(api: httpx.Client) -> None:
+    answer = api.post("/generate", content=b" " * 100_000, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.headers["content-type"]) == (413, "application/problem+json")
+
+
+def test_one_key_is_one_job(api: httpx.Client, project: str, redis: Redis, api_ledger: Ledger) -> None:
+    body = {"project_id": project, "count": 5}
+    headers = {"idempotency-key": "order 66"}
+    jobs = {api.post("/generate", json=body, headers=headers).json()["id"] for _ in range(3)}
+    assert len(jobs) == 1
+    redis.flushall()
+    api_ledger.start(*jobs)
+    again = api.post("/generate", json=body, headers=headers)
+    assert {again.json()["id"]} == jobs, "the store remembers the key"
+    assert again.json()["state"] == "running"
+    other = api.post("/generate", json=body | {"count": 6}, headers=headers)
+    assert (other.status_code, other.json()["type"]) == (422, "/problems/idempotency-key-reused")
+    assert len(api.get("/jobs").json()["jobs"]) == 1
+
+
+def test_one_key_at_the_same_time_is_one_job(api: httpx.Client, project: str, redis: Redis) -> None:
+    answers: list[httpx.Response] = []
+
+    def post() -> None:
+        headers = {"idempotency-key": "at once"}
+        answers.append(api.post("/generate", json={"project_id": project, "count": 5}, headers=headers))
+
+    threads = [threading.Thread(target=post) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [answer.status_code for answer in answers] == [202] * 6
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert len(Queue(QUEUE_NAME, connection=redis).job_ids) == 1
+
+
+def test_without_a_key_each_request_is_a_job(api: httpx.Client, project: str) -> None:
+    body = {"project_id": project, "count": 5}
+    assert len({api.post("/generate", json=body).json()["id"] for _ in range(3)}) == 3

@@ -1,0 +1,161 @@
+"""Good uploads, and what becomes of them."""
+
+import io
+import json
+import threading
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.ledger import Ledger
+from service.projects import Upload, create_project
+from service.records import JobError, ProjectRecord
+from service.settings import Settings
+from service.stores import FileStore, StoreUnavailable
+from service.uploads import UploadedFile
+from tests.service.jobs import make_generator, make_job
+from tests.service.uploads import PROJECT, good_files, image_bytes, mask_bytes, post_files, post_zip, zipped
+
+FOLDER = {f"my bears/{name}": data for name, data in good_files(3).items()}
+DROPPINGS = {
+    "__MACOSX/images/._bear00.png": b"x",
+    "images/.DS_Store": b"x",
+    "segmentation/Thumbs.db": b"x",
+    "images/": b"",
+}
+
+
+@pytest.mark.parametrize(
+    "files", [good_files(3), FOLDER, good_files(3) | DROPPINGS], ids=["plain", "one top folder", "droppings"]
+)
+def test_a_zip_becomes_a_project(api: httpx.Client, api_store: FileStore, files: dict[str, bytes]) -> None:
+    answer = post_zip(api, zipped(files))
+    assert answer.status_code == 201, answer.text
+    project = answer.json()
+    assert answer.headers["location"] == f"/projects/{project['id']}" == project["links"]["self"]
+    assert api.get(answer.headers["location"]).json() == project
+    assert [seed["name"] for seed in project["seeds"]] == ["bear00", "bear01", "bear02"]
+    assert [item["name"] for item in project["classes"]] == ["background", "bear", "ears"]
+    assert len({item["color"] for item in project["classes"]}) == 3
+    assert project["classes"][0]["color"] == "#000000"
+    assert project["seeds"][0]["class_pixels"] == {"background": 1366, "bear": 1365, "ears": 1365}
+    stored = [row.key.removeprefix(f"projects/{project['id']}/") for row in api_store.list("projects/")]
+    seeds = [f"seeds/{index}/{file}" for index in range(3) for file in ("image.png", "segmentation.png")]
+    assert stored == ["project.json", *seeds]
+
+
+def test_single_files_become_the_same_project(api: httpx.Client, api_store: FileStore) -> None:
+    one, two = post_files(api, good_files()).json(), post_zip(api, zipped(good_files())).json()
+    assert one["seeds"] == two["seeds"]
+    for seed in range(2):
+        key = f"seeds/{seed}/image.png"
+        assert api_store.read(f"projects/{one['id']}/{key}") == api_store.read(f"projects/{two['id']}/{key}")
+
+
+def test_a_project_part_goes_before_the_zips(api: httpx.Client, api_store: FileStore) -> None:
+    answer = post_zip(api, zipped(good_files()), PROJECT | {"name": "Other bears"})
+    assert answer.json()["name"] == "Other bears"
+
+
+def test_fifty_seeds_of_other_sizes_are_fitted(api: httpx.Client, api_store: FileStore) -> None:
+    files = good_files(49) | {
+        "images/wide.JPG": image_bytes((200, 100), kind="JPEG"),
+        "segmentation/wide.PNG": mask_bytes((200, 100)),
+    }
+    project = post_zip(api, zipped(files)).json()
+    seed = project["seeds"][49]
+    assert seed["fitting"] == {"original": [200, 100], "resized": [128, 64], "crop": [32, 0, 96, 64]}
+    home = f"projects/{project['id']}/seeds/49"
+    image = Image.open(io.BytesIO(api_store.read(f"{home}/image.png")))
+    mask = Image.open(io.BytesIO(api_store.read(f"{home}/segmentation.png")))
+    assert (image.mode, image.size, mask.mode, mask.size) == ("RGB", (64, 64), "L", (64, 64))
+    original = np.arange(20_000).reshape(100, 200) % 3
+    rows = ((np.arange(64) + 0.5) * 100 / 64).astype(int)
+    columns = ((np.arange(32, 96) + 0.5) * 200 / 128).astype(int)
+    assert np.array_equal(np.asarray(mask), original[rows][:, columns])
+    counts = np.bincount(np.asarray(mask).ravel(), minlength=3)
+    assert list(seed["class_pixels"].values()) == counts.tolist()
+
+
+def test_a_stored_image_carries_nothing_but_pixels(api: httpx.Client, api_store: FileStore) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "where I live"
+    files = good_files(1) | {"images/bear00.png": image_bytes(exif=exif)}
+    project = post_files(api, files).json()
+    assert b"where I live" not in api_store.read(f"projects/{project['id']}/seeds/0/image.png")
+
+
+def test_projects_are_listed(api: httpx.Client) -> None:
+    assert api.get("/projects").json() == {"projects": []}
+    project = post_files(api, good_files()).json()
+    rows = api.get("/projects").json()["projects"]
+    assert [(row["id"], row["seeds"], row["classes"]) for row in rows] == [(project["id"], 2, 3)]
+
+
+def test_a_project_in_use_is_not_deleted(api: httpx.Client, api_store: FileStore, api_ledger: Ledger) -> None:
+    project = post_files(api, good_files()).json()["id"]
+    job = make_job()
+    job.request.project_id = project
+    api_ledger.accept(job)
+    answer = api.delete(f"/projects/{project}")
+    assert (answer.status_code, answer.json()["type"]) == (409, "/problems/project-in-use")
+    api_ledger.fail(job.id, JobError(code="x", message="x", retry=False))
+    assert api.delete(f"/projects/{project}").status_code == 204
+    assert list(api_store.list("projects/")) == []
+    assert api.get(f"/projects/{project}").status_code == 404
+    assert api.delete(f"/projects/{project}").status_code == 404
+
+
+def test_the_sheet_comes_with_the_fit(api: httpx.Client, api_store: FileStore) -> None:
+    project = post_files(api, good_files()).json()["id"]
+    answer = api.get(f"/projects/{project}/sheet.png")
+    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-fitted")
+    assert "POST /generate first" in answer.json()["detail"]
+    api_store.put(f"projects/{project}/fit.json", json.dumps({"fit_key": "abc"}).encode())
+    assert api.get(f"/projects/{project}/sheet.png").status_code == 404
+    api_store.put("labelers/abc/sheet.png", image_bytes())
+    answer = api.get(f"/projects/{project}/sheet.png")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+
+
+@pytest.mark.parametrize("fails_at", [0, 3, 4])
+def test_a_store_that_fails_is_left_empty(
+    store: FileStore, settings: Settings, monkeypatch: pytest.MonkeyPatch, fails_at: int
+) -> None:
+    store.put("generators/toy/generator.json", make_generator().model_dump_json().encode())
+    opened = good_files()
+    files = [UploadedFile(path, lambda data=data: io.BytesIO(data)) for path, data in opened.items()]
+    written: list[str] = []
+    put = store.put
+
+    def failing(key: str, data: bytes) -> int:
+        written.append(key)
+        if len(written) > fails_at:
+            raise StoreUnavailable("full")
+        return put(key, data)
+
+    monkeypatch.setattr(store, "put", failing)
+    with pytest.raises(StoreUnavailable):
+        create_project(store, Upload(files, None, []), settings)
+    assert [row.key for row in store.list()] == ["generators/toy/generator.json"]
+    assert fails_at < 4 or written[-1].endswith("/project.json"), "the record comes last"
+
+
+def test_uploads_at_the_same_time_do_not_mix(api: httpx.Client, api_store: FileStore) -> None:
+    answers: list[httpx.Response] = []
+
+    def post(number: int) -> None:
+        project = PROJECT | {"name": f"Bears {number}"}
+        answers.append(post_files(api, good_files(number + 1) | {"project.json": json.dumps(project).encode()}))
+
+    threads = [threading.Thread(target=post, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    got = {answer.json()["name"]: len(answer.json()["seeds"]) for answer in answers}
+    assert got == {f"Bears {number}": number + 1 for number in range(4)}
+    keys = [ProjectRecord.key(answer.json()["id"]) for answer in answers]
+    assert all(api_store.exists(key) for key in keys)
