@@ -1,0 +1,6 @@
+"""Toy bears: an endless image domain with exact labels, made by a small ray tracer of ellipsoids."""
+
+from models.bears.renderer import Renders, render
+from models.bears.scene import KEYPOINTS, PARTS, SPECIES
+
+__all__ = ["KEYPOINTS", "PARTS", "SPECIES", "Renders", "render"]

@@ -1,0 +1,72 @@
+"""Where a generator's random samples live in its latent space, and a prior that keeps codes there.
+
+The P+ space of Zhu et al., "Improved StyleGAN Embedding: Where are the Good Latents?", 2020: a leaky ReLU of slope 5
+undoes the mapping's last activation, after which random w are nearly Gaussian; principal components whiten them.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.checkpoint import load_tensors, save_tensors
+from models.generator import LRELU_SLOPE, Generator
+
+SAMPLES = 50_000
+
+
+@dataclass(frozen=True)
+class LatentStatistics:
+    """w_avg: (w_dim,) mean of w. w_std: (w_dim,) its standard deviation. p_mean: (w_dim,) mean in P space. whiten:
+    (w_dim, w_dim), maps a centred P vector to unit covariance. All float32."""
+
+    w_avg: Tensor
+    w_std: Tensor
+    p_mean: Tensor
+    whiten: Tensor
+
+    def p_norm(self, codes: Tensor) -> Tensor:
+        """How far codes lie from random samples: the mean square of their whitened P coordinates, 1.0 on average for
+        random w.
+
+        Args:
+            codes: (..., w_dim).
+
+        Returns:
+            (...), the last axis averaged.
+        """
+        p = F.leaky_relu(codes, 1 / LRELU_SLOPE) - self.p_mean
+        return (p @ self.whiten.T).square().mean(dim=-1)
+
+    def to(self, device: torch.device) -> "LatentStatistics":
+        return LatentStatistics(*(t.to(device) for t in (self.w_avg, self.w_std, self.p_mean, self.whiten)))
+
+    def save(self, path: Path) -> None:
+        """Write `latents.safetensors`, whole or not at all."""
+        tensors = {"w_avg": self.w_avg, "w_std": self.w_std, "p_mean": self.p_mean, "whiten": self.whiten}
+        save_tensors(path, tensors, "latents", {"samples": SAMPLES})
+
+    @staticmethod
+    def load(path: Path, device: torch.device) -> "LatentStatistics":
+        """Read what `save` wrote. Raises `CheckpointError`."""
+        tensors, _ = load_tensors(path, "latents")
+        names = ("w_avg", "w_std", "p_mean", "whiten")
+        return LatentStatistics(*(tensors[name].to(device) for name in names))
+
+
+@torch.inference_mode()
+def measure_latents(generator: Generator, seed: int = 0) -> LatentStatistics:
+    """Statistics of `SAMPLES` random w of a generator; the covariance is accumulated in float64."""
+    device = generator.mapping.w_avg.device
+    random = torch.Generator().manual_seed(seed)
+    z = torch.randn(SAMPLES, generator.architecture.z_dim, generator=random)
+    w = torch.cat([generator.mapping(chunk.to(device)).cpu() for chunk in z.split(4096)]).double()
+    p = F.leaky_relu(w, 1 / LRELU_SLOPE)
+    p_mean = p.mean(dim=0)
+    centred = p - p_mean
+    values, vectors = torch.linalg.eigh(centred.T @ centred / (SAMPLES - 1))
+    # Directions that hardly vary would dominate a prior: their variance counts as at least a thousandth of the largest.
+    whiten = (vectors * values.clamp(min=1e-3 * values.max()).rsqrt()).T
+    return LatentStatistics(w.mean(0).float(), w.std(0).float(), p_mean.float(), whiten.float().contiguous()).to(device)

@@ -1,0 +1,1 @@
+"""GAN training: the discriminator, the images, the loop and its checkpoints."""
