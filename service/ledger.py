@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import redis
@@ -11,7 +11,7 @@ from service import ledger_scripts as scripts
 from service.records import JobError, JobRecord, JobState, Phase, Progress, now
 from service.stores.protocol import ObjectMissing, Store
 
-_LOCK_LIFE_S = 120
+_LOCK_LIFE_S = 30
 
 
 class JobMissing(KeyError):
@@ -91,10 +91,15 @@ class Ledger:
         for row in self._store.list("jobs/"):
             folder, _, file = row.key.removeprefix("jobs/").partition("/")
             if file == "job.json":
-                try:
+                with suppress(JobMissing):
                     yield self.get(folder)
-                except JobMissing:
-                    continue
+
+    def recent(self) -> Iterator[JobRecord]:
+        """Every job, those accepted or ended last first. Reads one record for each that is taken."""
+        rows = (row for row in self._store.list("jobs/") if row.key.endswith("/job.json"))
+        for row in sorted(rows, key=lambda row: row.modified, reverse=True):
+            with suppress(JobMissing):
+                yield self.get(row.key.split("/")[1])
 
     def unfinished(self) -> Iterator[JobRecord]:
         """Every job that has not ended, by the store's word."""

@@ -18,7 +18,9 @@ def configure_logging(level: int = logging.INFO) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if not on_terminal:
-        processors.append(structlog.processors.dict_tracebacks)
+        # Without the values of variables: they hold pixels, and may hold secrets.
+        plain = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        processors.append(structlog.processors.ExceptionRenderer(plain))
     structlog.configure(
         processors=[*processors, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),

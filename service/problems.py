@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from service.stores.protocol import StoreUnavailable
 
@@ -129,6 +130,10 @@ def install_handlers(app: FastAPI) -> None:
         _log.error("redis unavailable", reason=str(error))
         return unavailable("redis", "Redis cannot be reached. Try again later.").response()
 
+    def on_disconnect(_: Request, error: Exception) -> JSONResponse:  # noqa: ARG001
+        # Nobody reads this; the connection is gone.
+        return Problem(400, "disconnected", "Disconnected").response()
+
     def on_anything(_: Request, error: Exception) -> JSONResponse:
         _log.error("unexpected error", exc_info=error)
         return Problem(500, "internal", "Internal error", "The service failed; its log says why.").response()
@@ -138,6 +143,7 @@ def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(StoreUnavailable, on_store)
     app.add_exception_handler(redis.RedisError, on_redis)
+    app.add_exception_handler(ClientDisconnect, on_disconnect)
     app.add_exception_handler(Exception, on_anything)
 
 

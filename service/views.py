@@ -116,7 +116,7 @@ class JobView(BaseModel):
 
 
 class JobList(BaseModel):
-    """Jobs, the latest first."""
+    """Jobs, those accepted or ended last first."""
 
     jobs: list[JobView]
 

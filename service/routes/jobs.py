@@ -3,6 +3,7 @@
 import asyncio
 import re
 import time
+from itertools import islice
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -29,10 +30,9 @@ def list_jobs(
     limit: Annotated[int, Query(ge=1, le=1000, description="jobs to return at most")] = 100,
     state: Annotated[JobState | None, Query(description="only jobs in this state")] = None,
 ) -> JobList:
-    """Jobs, the latest first."""
-    jobs = [job for job in ledger.list() if state is None or job.state is state]
-    jobs.sort(key=lambda job: job.created, reverse=True)
-    return JobList(jobs=[JobView.of(job) for job in jobs[:limit]])
+    """Jobs, those accepted or ended last first."""
+    jobs = (job for job in ledger.recent() if state is None or job.state is state)
+    return JobList(jobs=[JobView.of(job) for job in islice(jobs, limit)])
 
 
 @router.get("/{job_id}", summary="Get a job", responses=problems(404, 503))

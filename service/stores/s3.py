@@ -104,7 +104,10 @@ class S3Store:
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=name)
             for page in pages:
                 for row in page.get("Contents", ()):
-                    yield StoredObject(row["Key"].removeprefix(self._prefix), row["Size"], row["LastModified"])
+                    key = row["Key"].removeprefix(self._prefix)
+                    # Consoles leave folder markers, whose names end in a slash.
+                    if not key.endswith("/"):
+                        yield StoredObject(key, row["Size"], row["LastModified"])
 
     def delete(self, key: str) -> None:
         """See `Store.delete`."""

@@ -65,7 +65,7 @@ def test_an_unknown_job_is_404(api: httpx.Client, job_id: str, rest: str) -> Non
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
 
 
-def test_jobs_are_listed_latest_first(api: httpx.Client, api_ledger: Ledger) -> None:
+def test_jobs_are_listed_with_the_last_ones_first(api: httpx.Client, api_ledger: Ledger) -> None:
     for number in range(3):
         api_ledger.accept(make_job(f"job-{number}"))
         time.sleep(0.002)
