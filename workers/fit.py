@@ -10,10 +10,11 @@ from workers.workbench import Cancelled, Workbench, run_body
 
 def run(job_id: str) -> None:
     """Start or resume a job: fit, plan, and enqueue every shard that the store does not have yet."""
-    run_body(job_id, _fit)
+    run_body(job_id, start_job)
 
 
-def _fit(bench: Workbench) -> None:
+def start_job(bench: Workbench) -> None:
+    """What `run` does, at a given workbench. Raises `Cancelled`, and whatever goes wrong."""
     if not bench.ledger.start(bench.job_id):
         raise Cancelled
     plan = _planned(bench)

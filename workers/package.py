@@ -22,10 +22,11 @@ from workers.workbench import Workbench, run_body
 
 def run(job_id: str) -> None:
     """Make zip, card, preview and manifest of a job whose shards are all there, and end the job."""
-    run_body(job_id, _package)
+    run_body(job_id, make_dataset)
 
 
-def _package(bench: Workbench) -> None:
+def make_dataset(bench: Workbench) -> None:
+    """What `run` does, at a given workbench. Raises `Cancelled`, and whatever goes wrong."""
     plan = read_plan(bench.store, bench.job_id)
     if plan is None:
         raise JobFailure("plan-missing", "The job's plan is gone from the store. Send the request again.", retry=True)

@@ -22,10 +22,11 @@ from workers.workbench import Workbench, run_body
 
 def run(job_id: str, shard: int) -> None:
     """Make one shard of a job unless the store has it, and have the job packaged when it was the last one missing."""
-    run_body(job_id, partial(_make_shard, shard=shard))
+    run_body(job_id, partial(make_shard, shard=shard))
 
 
-def _make_shard(bench: Workbench, shard: int) -> None:
+def make_shard(bench: Workbench, shard: int) -> None:
+    """What `run` does, at a given workbench. Raises `Cancelled`, and whatever goes wrong."""
     plan = read_plan(bench.store, bench.job_id)
     if plan is None:
         raise JobFailure("plan-missing", "The job's plan is gone from the store. Send the request again.", retry=True)

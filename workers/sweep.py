@@ -29,7 +29,7 @@ from workers.public_errors import WORKER_LOST
 log = structlog.get_logger(__name__)
 
 _LOCK_LIFE_S = 20
-_TAKEN_GRACE_S = 10.0
+_TAKEN_GRACE_S = 5.0
 """A part may be taken from the queue and not yet noted as started for a moment, never for this long."""
 
 

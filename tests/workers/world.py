@@ -1,4 +1,4 @@
-"""A world small enough for tests: a generator of 16 × 16 pixels with random weights, and a project of its own samples."""
+"""A world small enough for tests: a generator of 16 × 16 pixels with random weights, and a project of its samples."""
 
 from pathlib import Path
 

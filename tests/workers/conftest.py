@@ -1,0 +1,64 @@
+"""A fitted world, made once, and copies of it for each test."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import redis as redis_client
+
+from models.fitting import FitSettings
+from models.inversion.refinement import RefinementSettings
+from service.ledger import Ledger
+from service.queue import JobQueue
+from service.records import GenerateRequest, JobRecord
+from service.redis_client import connect
+from service.settings import Settings
+from service.stores import FileStore
+from tests.workers.world import PROJECT, make_world
+from workers.labelers import ensure_labeler
+from workers.plan import Plan, write_plan
+from workers.workbench import Workbench
+
+QUICK_FIT = FitSettings(
+    steps=20, refinement=RefinementSettings(steps=5), pilots=((1.0, 64),), min_psnr_db=0.0, members=3
+)
+"""A poor labeler in a few seconds."""
+
+NewJob = Callable[..., Workbench]
+
+
+@pytest.fixture(scope="session")
+def fitted_world(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> tuple[Path, str]:
+    """A store's folder with a generator, a project and its labeler; and the labeler's fit key."""
+    folder = tmp_path_factory.mktemp("world")
+    store = FileStore(folder / "store")
+    make_world(store, folder / "scratch")
+    settings = Settings(
+        _env_file=None, store_url=f"file://{folder / 'store'}", redis_url=redis_url, data_dir=folder / "data"
+    )
+    connection = connect(redis_url)
+    ledger = Ledger(store, connection, 3600)
+    ledger.accept(JobRecord(id="fitting", request=GenerateRequest(project_id=PROJECT, count=1)))
+    bench = Workbench("fitting", settings, store, connection, ledger, JobQueue(connection, settings))
+    key = ensure_labeler(bench, QUICK_FIT)
+    ledger.forget("fitting")
+    connection.close()
+    return folder / "store", key
+
+
+@pytest.fixture
+def new_job(fitted_world: tuple[Path, str], settings: Settings, redis: redis_client.Redis, tmp_path: Path) -> NewJob:
+    """`new_job(id, count=…, shard_size=…)` accepts a job on a copy of the fitted world, so that nothing is fitted."""
+    template, key = fitted_world
+    shutil.copytree(template, tmp_path / "store", dirs_exist_ok=True)
+    store = FileStore(tmp_path / "store")
+    ledger, queue = Ledger(store, redis, settings.job_ttl_s), JobQueue(redis, settings)
+
+    def accept(job_id: str, count: int, shard_size: int, seed: int = 1) -> Workbench:
+        job = JobRecord(id=job_id, request=GenerateRequest(project_id=PROJECT, count=count, seed=seed))
+        ledger.accept(job)
+        write_plan(store, job_id, Plan(fit_key=key, count=count, shard_size=shard_size))
+        return Workbench(job_id, settings, store, redis, ledger, queue)
+
+    return accept

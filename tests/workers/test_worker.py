@@ -1,0 +1,175 @@
+"""The forking worker and the sweep: work is not lost with those who did it, and nothing hangs as running."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from subprocess import Popen
+
+import pytest
+import redis as redis_client
+from rq import Queue, Retry
+from rq.serializers import JSONSerializer
+
+from service.ledger import Ledger
+from service.queue import QUEUE_NAME
+from service.records import GenerateRequest, JobRecord, JobState
+from service.settings import Settings
+from service.stores import FileStore
+from tests.workers.processes import children_of, kill, running, wait_for
+from workers.lifeline import is_running
+
+Start = Callable[[], AbstractContextManager[Popen[bytes]]]
+
+
+@pytest.fixture
+def ledger(store: FileStore, redis: redis_client.Redis) -> Ledger:
+    ledger = Ledger(store, redis, 3600)
+    ledger.accept(JobRecord(id="job", request=GenerateRequest(project_id="none", count=1)))
+    ledger.start("job")
+    return ledger
+
+
+@pytest.fixture
+def tally(tmp_path: Path) -> Path:
+    return tmp_path / "tally"
+
+
+@pytest.fixture
+def enqueue(redis: redis_client.Redis, tally: Path) -> Callable[[str], None]:
+    queue = Queue(QUEUE_NAME, connection=redis, serializer=JSONSerializer)
+
+    def enqueue(body: str) -> None:
+        queue.enqueue_call(f"tests.workers.bodies.{body}", args=("job", str(tally)), job_id="part", retry=Retry(max=3))
+
+    return enqueue
+
+
+@pytest.fixture
+def light_worker(settings: Settings, tmp_path: Path) -> Start:
+    @contextmanager
+    def start() -> Iterator[Popen[bytes]]:
+        command = ["-m", "tests.workers.light_worker", settings.store_url, str(settings.redis_url)]
+        with running(command, tmp_path / "worker.log") as process:
+            yield process
+
+    return start
+
+
+def calls(tally: Path) -> int:
+    return tally.stat().st_size if tally.exists() else 0
+
+
+def is_done(redis: redis_client.Redis) -> bool:
+    return redis.hget("rq:job:part", "status") == b"finished"
+
+
+def test_a_part_whose_child_is_always_killed_fails_the_job(
+    ledger: Ledger, enqueue: Callable[[str], None], light_worker: Start, tally: Path
+) -> None:
+    enqueue("die")
+    with light_worker():
+        wait_for(lambda: ledger.get("job").state.is_terminal, 20, "the job has ended")
+    job = ledger.get("job")
+    assert job.state is JobState.FAILED
+    assert job.error is not None
+    assert job.error.code == "worker-lost"
+    assert calls(tally) == 4
+
+
+def test_a_part_whose_child_is_killed_once_is_done_again(
+    redis: redis_client.Redis, ledger: Ledger, enqueue: Callable[[str], None], light_worker: Start, tally: Path
+) -> None:
+    enqueue("die_once")
+    with light_worker():
+        wait_for(lambda: is_done(redis), 20, "the part is done")
+    assert calls(tally) == 2
+    assert ledger.get("job").state is JobState.RUNNING
+
+
+def test_an_exception_that_leaves_the_body_fails_the_job_in_the_end(
+    ledger: Ledger, enqueue: Callable[[str], None], light_worker: Start, tally: Path
+) -> None:
+    enqueue("break_unforeseen")
+    with light_worker():
+        wait_for(lambda: ledger.get("job").state.is_terminal, 30, "the job has ended")
+    assert ledger.get("job").state is JobState.FAILED
+    assert calls(tally) == 4
+
+
+def test_a_new_worker_takes_over_from_a_killed_one_at_once(
+    redis: redis_client.Redis, ledger: Ledger, enqueue: Callable[[str], None], light_worker: Start, tally: Path
+) -> None:
+    enqueue("linger")
+    with light_worker() as first:
+        wait_for(lambda: calls(tally) == 1, 20, "the part runs")
+        (child,) = children_of(first.pid)
+        kill(first.pid)
+        first.wait()
+        wait_for(lambda: not is_running(child), 5, "the child has died with its worker")
+    with light_worker():
+        assert wait_for(lambda: is_done(redis), 20, "the part is done") < 10
+    assert calls(tally) == 2
+
+
+def test_a_living_worker_takes_over_from_a_killed_one(
+    redis: redis_client.Redis, ledger: Ledger, enqueue: Callable[[str], None], light_worker: Start, tally: Path
+) -> None:
+    enqueue("linger")
+    with light_worker() as first:
+        wait_for(lambda: calls(tally) == 1, 20, "the part runs")
+        with light_worker():
+            wait_for(lambda: redis.scard("rq:workers") == 2, 20, "the second worker has started")
+            kill(first.pid)
+            first.wait()
+            assert wait_for(lambda: is_done(redis), 40, "the part is done") < 30
+    assert calls(tally) == 2
+
+
+def test_a_worker_of_another_place_counts_as_dead_when_its_trace_has_run_out(
+    redis: redis_client.Redis, ledger: Ledger, enqueue: Callable[[str], None], light_worker: Start, tally: Path
+) -> None:
+    """Its process cannot be looked for; only Redis knows of it."""
+    enqueue("linger")
+    with light_worker() as first:
+        wait_for(lambda: calls(tally) == 1, 20, "the part runs")
+        (name,) = redis.smembers("rq:workers")
+        kill(first.pid)
+        first.wait()
+        redis.hset(name, "place", "elsewhere")
+        assert 0 < redis.ttl(name) <= 20
+    with light_worker():
+        wait_for(lambda: redis.scard("rq:workers") == 2, 20, "the second worker has started")
+        time.sleep(1)
+        assert not is_done(redis)
+        redis.expire(name, 0)
+        wait_for(lambda: is_done(redis), 10, "the part is done")
+
+
+def test_the_first_signal_lets_the_part_end_and_the_second_abandons_it(
+    redis: redis_client.Redis, ledger: Ledger, enqueue: Callable[[str], None], light_worker: Start, tally: Path
+) -> None:
+    enqueue("linger")
+    with light_worker() as first:
+        wait_for(lambda: calls(tally) == 1, 20, "the part runs")
+        (child,) = children_of(first.pid)
+        first.send_signal(signal.SIGTERM)
+        with pytest.raises(Exception, match="timed out"):
+            first.wait(1.5)
+        first.send_signal(signal.SIGTERM)
+        first.wait(5)
+        assert not is_running(child)
+    with light_worker():
+        wait_for(lambda: is_done(redis), 20, "the part is done")
+    assert redis.hget("rq:job:part", "retries_left") == b"3"
+
+
+def test_a_part_lost_between_queue_and_worker_is_found(
+    redis: redis_client.Redis, ledger: Ledger, enqueue: Callable[[str], None], light_worker: Start, tally: Path
+) -> None:
+    enqueue("die_once")
+    assert redis.lmove("rq:queue:labelmint", "rq:queue:labelmint:intermediate", "RIGHT", "LEFT") == b"part"
+    with light_worker():
+        wait_for(lambda: is_done(redis), 40, "the part is done")
+    assert redis.llen("rq:queue:labelmint:intermediate") == 0
