@@ -21,7 +21,11 @@ from workers.plan import Plan, write_plan
 from workers.workbench import Workbench
 
 QUICK_FIT = FitSettings(
-    steps=20, refinement=RefinementSettings(steps=5), pilots=((1.0, 64),), min_psnr_db=0.0, members=3
+    members=3,
+    steps=20,
+    refinement=RefinementSettings(steps=3, lpips_weight=0.0),
+    pilots=((1.0, 64),),
+    min_psnr_db=0.0,
 )
 """A poor labeler in a few seconds."""
 

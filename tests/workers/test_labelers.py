@@ -1,0 +1,98 @@
+"""Fitting: once for every set of inputs, with a sheet and a report, and refused with words."""
+
+from dataclasses import replace
+
+import pytest
+import redis as redis_client
+
+from service.records import GenerateRequest, JobRecord, Phase, labeler_key
+from tests.workers.conftest import QUICK_FIT, NewJob
+from tests.workers.world import PROJECT
+from workers.fit_lock import fit_lock
+from workers.fit_notes import fit_notes
+from workers.labelers import ensure_labeler, read_report
+from workers.png import read_image
+from workers.public_errors import JobFailure
+from workers.workbench import Cancelled
+
+
+def test_fitting_twice_is_free(new_job: NewJob) -> None:
+    bench = new_job("job", count=1, shard_size=1)
+    other = replace(QUICK_FIT, steps=10)
+    key = ensure_labeler(bench, other)
+    written = [row.modified for row in bench.store.list(f"labelers/{key}/")]
+    assert len(written) == 4
+    assert ensure_labeler(bench, other) == key != ensure_labeler(bench, QUICK_FIT)
+    assert [row.modified for row in bench.store.list(f"labelers/{key}/")] == written
+    assert bench.ledger.get("job").phase is Phase.FIT
+    height, width, _ = read_image(bench.store.read(labeler_key(key, "sheet.png"))).shape
+    assert width > 500
+    assert height > 100
+
+
+def test_seeds_that_cannot_be_fitted_are_refused_with_words(new_job: NewJob) -> None:
+    bench = new_job("job", count=1, shard_size=1)
+    with pytest.raises(JobFailure, match="none of the 3 seeds") as refusal:
+        ensure_labeler(bench, replace(QUICK_FIT, min_psnr_db=90.0))
+    assert (refusal.value.error.code, refusal.value.error.retry) == ("fit-failed", False)
+
+
+def test_a_fit_can_be_cancelled(new_job: NewJob) -> None:
+    bench = new_job("job", count=1, shard_size=1)
+    bench.ledger.start("job")
+    bench.ledger.cancel("job")
+    with pytest.raises(Cancelled):
+        ensure_labeler(bench, replace(QUICK_FIT, steps=11))
+
+
+def test_notes_tell_of_seeds_left_out_and_of_random_features(new_job: NewJob) -> None:
+    bench = new_job("job", count=1, shard_size=1)
+    report = read_report(bench.store, ensure_labeler(bench, QUICK_FIT))
+    report["seeds"][1]["included"] = False
+    report["perceptual"]["weights"] = "random"
+    left_out, random = fit_notes(report, ["a", "b", "c"])
+    assert "1 of 3 seeds" in left_out
+    assert "b (" in left_out
+    assert "LABELMINT_LPIPS_WEIGHTS" in random
+    assert fit_notes({**report, "seeds": [], "perceptual": {"weights": "pretrained"}}, []) == []
+
+
+class TestFitLock:
+    """One worker at a time, without a wait for the dead."""
+
+    @staticmethod
+    def never() -> bool:
+        return False
+
+    def test_another_job_waits_until_told_to_give_up(self, redis: redis_client.Redis) -> None:
+        asked = iter([True, False])
+        with fit_lock(redis, "key", "job-1", self.never) as held:
+            assert held is not None
+            with fit_lock(redis, "key", "job-2", lambda: next(asked)) as refused:
+                assert refused is None
+            held()
+        with fit_lock(redis, "key", "job-2", self.never) as free:
+            assert free is not None
+
+    def test_a_job_takes_its_own_lock_up_again(self, redis: redis_client.Redis) -> None:
+        redis.set("labelmint:fit:key", "job-1", px=60_000)
+        with fit_lock(redis, "key", "job-1", self.never) as held:
+            assert held is not None
+        assert redis.get("labelmint:fit:key") is None
+
+    def test_a_lease_that_ran_out_does_no_harm(self, redis: redis_client.Redis) -> None:
+        with fit_lock(redis, "key", "job-1", self.never) as held:
+            redis.set("labelmint:fit:key", "job-2")
+            assert held is not None
+            held()
+        assert redis.get("labelmint:fit:key") == b"job-2"
+
+
+def test_two_jobs_of_a_project_fit_once(new_job: NewJob) -> None:
+    """The second finds the first's labeler as soon as it is there, though the first still holds the lock."""
+    first = new_job("first", count=1, shard_size=1)
+    first.ledger.accept(JobRecord(id="second", request=GenerateRequest(project_id=PROJECT, count=1)))
+    second = replace(first, job_id="second")
+    key = ensure_labeler(first, QUICK_FIT)
+    with fit_lock(first.redis, key, "first", lambda: False):
+        assert ensure_labeler(second, QUICK_FIT) == key

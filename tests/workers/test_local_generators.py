@@ -1,0 +1,63 @@
+"""Generators in the store, and their copies on a worker's disk."""
+
+from pathlib import Path
+
+import pytest
+
+from service.records import GeneratorRecord
+from service.stores import FileStore
+from tests.workers.world import GENERATOR, write_generator
+from workers.local_generators import fetch_generator, file_digests
+from workers.public_errors import JobFailure
+from workers.publish import publish_generator
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_generator(tmp_path / GENERATOR)
+    return tmp_path / GENERATOR
+
+
+@pytest.fixture
+def record(store: FileStore, folder: Path) -> GeneratorRecord:
+    return publish_generator(store, folder, "Tiny", source="trained")
+
+
+def test_a_published_generator_can_be_fetched(
+    store: FileStore, folder: Path, record: GeneratorRecord, tmp_path: Path
+) -> None:
+    assert (record.id, record.resolution, record.num_ws, record.has_encoder) == (GENERATOR, 16, 6, False)
+    copy = fetch_generator(store, record, tmp_path / "cache")
+    assert file_digests(copy) == file_digests(folder)
+    assert file_digests(copy)["weights.safetensors"] == record.sha256
+
+
+def test_it_is_downloaded_once(store: FileStore, record: GeneratorRecord, tmp_path: Path) -> None:
+    copy = fetch_generator(store, record, tmp_path / "cache")
+    (copy / "mark").touch()
+    assert fetch_generator(store, record, tmp_path / "cache") == copy
+    assert (copy / "mark").exists()
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [copy.name]
+
+
+def test_publishing_it_again_changes_nothing(store: FileStore, folder: Path, record: GeneratorRecord) -> None:
+    before = list(store.list("generators/"))
+    assert publish_generator(store, folder, "Tiny", source="trained") == record
+    assert list(store.list("generators/")) == before
+
+
+def test_a_new_version_is_published_and_fetched(
+    store: FileStore, folder: Path, record: GeneratorRecord, tmp_path: Path
+) -> None:
+    old = fetch_generator(store, record, tmp_path / "cache")
+    (folder / "provenance.json").write_text('{"command": "another one"}')
+    newer = publish_generator(store, folder, "Tiny", source="trained")
+    assert newer.provenance == {"command": "another one"}
+    assert fetch_generator(store, newer, tmp_path / "cache") != old
+
+
+def test_damaged_weights_are_refused_and_not_kept(store: FileStore, record: GeneratorRecord, tmp_path: Path) -> None:
+    store.put(f"generators/{GENERATOR}/weights.safetensors", b"something else")
+    with pytest.raises(JobFailure, match="not those that were recorded"):
+        fetch_generator(store, record, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []

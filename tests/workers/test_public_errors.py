@@ -1,0 +1,33 @@
+"""Whatever happens, the user gets a stable code and safe words."""
+
+import pytest
+import redis.exceptions
+from rq.timeouts import JobTimeoutException
+
+from service.stores.protocol import ObjectMissing, StoreUnavailable
+from workers.public_errors import JobFailure, public_error
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch names it."""
+
+
+@pytest.mark.parametrize(
+    ("exc", "code", "retry"),
+    [
+        (JobFailure("fit-failed", "none of the seeds fits"), "fit-failed", False),
+        (JobTimeoutException("Task exceeded maximum timeout value (3600 seconds)"), "timeout", False),
+        (ObjectMissing("projects/secret/project.json"), "object-missing", False),
+        (MemoryError(), "out-of-memory", True),
+        (OutOfMemoryError("CUDA out of memory. Tried to allocate secret"), "out-of-memory", True),
+        (redis.exceptions.ConnectionError("secret:6379 refused"), "redis-unavailable", True),
+        (StoreUnavailable("secret-bucket"), "store-unavailable", True),
+        (OSError(28, "No space left on device", "/secret"), "store-unavailable", True),
+        (ZeroDivisionError("secret"), "internal", True),
+    ],
+)
+def test_every_exception_has_a_public_face(exc: Exception, code: str, retry: bool) -> None:
+    error = public_error(exc)
+    assert (error.code, error.retry) == (code, retry)
+    assert "secret" not in error.message
+    assert error.message.endswith(".") or isinstance(exc, JobFailure)
