@@ -1,16 +1,33 @@
 """The `labelmint` command: which commands there are, and nothing of what they do."""
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from labelmint.bears import app as bears
 from labelmint.generator import app as generator
-from labelmint.user_error import UserError, redis_url_or_error, settings_or_error
+from labelmint.user_error import (
+    UserError,
+    outages_as_errors,
+    redis_url_or_error,
+    settings_or_error,
+    store_or_error,
+)
 
-app = typer.Typer(
+
+class _Commands(typer.Typer):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().__call__(*args, **kwargs)
+        except UserError as error:
+            Console(stderr=True).print(f"Error: {error}", markup=False, highlight=False, soft_wrap=True)
+            sys.exit(2)
+
+
+app = _Commands(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -34,10 +51,9 @@ def up(
     from labelmint.up import up as run
 
     given = {"port": port, "workers": workers}
-    settings = settings_or_error().model_copy(
-        update={name: value for name, value in given.items() if value is not None}
-    )
-    run(settings, _console)
+    settings = settings_or_error().model_copy(update={key: value for key, value in given.items() if value is not None})
+    with outages_as_errors():
+        run(settings, _console)
 
 
 @app.command()
@@ -54,6 +70,7 @@ def api(
 
     settings = settings_or_error()
     redis_url_or_error(settings)
+    store_or_error(settings)
     if parent is not None:
         die_with_parent(parent)
     uvicorn.run(
@@ -62,6 +79,7 @@ def api(
         port=settings.port if port is None else port,
         timeout_graceful_shutdown=3,
         log_level="info",
+        access_log=False,  # the application writes its own
     )
 
 
@@ -73,6 +91,7 @@ def worker(parent: _Parent = None) -> None:
 
     settings = settings_or_error()
     redis_url = redis_url_or_error(settings)
+    store_or_error(settings)
     if parent is not None:
         die_with_parent(parent)
 
@@ -94,13 +113,13 @@ def recover() -> None:
     from service.ledger import Ledger
     from service.queue import JobQueue
     from service.redis_client import connect
-    from service.stores import open_store
     from workers.recover import recover as take_up
 
     settings = settings_or_error()
     connection = connect(redis_url_or_error(settings))
-    store = open_store(settings.store_url, settings.s3_endpoint_url)
-    jobs = take_up(Ledger(store, connection, settings.job_ttl_s), JobQueue(connection, settings))
+    ledger = Ledger(store_or_error(settings), connection, settings.job_ttl_s)
+    with outages_as_errors():
+        jobs = take_up(ledger, JobQueue(connection, settings))
     _console.print(f"{jobs} unfinished job{'' if jobs == 1 else 's'} enqueued")
 
 
@@ -113,6 +132,8 @@ def demo(
     """Show the main job: labeled toy bears in, a labeled dataset out, over the service's own API."""
     from labelmint.demo import demo as run
 
-    if count > settings_or_error().max_count:
-        raise UserError(f"--count: at most {settings_or_error().max_count} samples")
-    run(settings_or_error(), _console, count=count, seeds=seeds, data=data)
+    settings = settings_or_error()
+    if count > settings.max_count:
+        raise UserError(f"--count: at most {settings.max_count} samples")
+    with outages_as_errors():
+        run(settings, _console, count=count, seeds=seeds, data=data)

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 
 from labelmint.supervisor import ChildKeepsDying, Supervisor
-from labelmint.user_error import UserError
+from labelmint.user_error import UserError, store_or_error
 from models.bundled import bundled_folders
 from service.embedded_redis import EmbeddedRedis
 from service.ledger import Ledger
@@ -20,7 +20,6 @@ from service.queue import JobQueue
 from service.records import GeneratorRecord
 from service.redis_client import connect
 from service.settings import Settings
-from service.stores import open_store
 from service.stores.protocol import Store
 from workers.recover import recover
 
@@ -35,7 +34,6 @@ class RunningService:
     """`http://host:port`"""
     resumed: int
     """Jobs of an earlier run that were taken up again."""
-    redis_url: str
     logs: Path
     supervisor: Supervisor
 
@@ -61,7 +59,7 @@ def serving(settings: Settings) -> Iterator[RunningService]:
         stack.enter_context(_only_one(settings.data_dir / "up.lock"))
         port = _free_port(settings)
         redis_url = settings.redis_url or stack.enter_context(_embedded_redis(settings.data_dir / "redis")).url
-        store = open_store(settings.store_url, settings.s3_endpoint_url)
+        store = store_or_error(settings)
         resumed = _recover(settings, store, redis_url)
 
         logs = settings.data_dir / "logs"
@@ -73,7 +71,7 @@ def serving(settings: Settings) -> Iterator[RunningService]:
         for number in range(1, settings.workers + 1):
             supervisor.start(f"worker-{number}", ["worker"])
 
-        service = RunningService(f"http://{_reachable(settings.host)}:{port}", resumed, redis_url, logs, supervisor)
+        service = RunningService(f"http://{_reachable(settings.host)}:{port}", resumed, logs, supervisor)
         _wait_until_ready(service, store)
         yield service
 

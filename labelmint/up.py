@@ -26,11 +26,10 @@ def up(settings: Settings, console: Console) -> None:
 
 def _panel(service: RunningService, settings: Settings) -> Panel:
     lines = [
-        f"[bold]{service.url}/[/]      the page",
-        f"[bold]{service.url}/docs[/]  the API",
+        f"[bold]{service.url}/docs[/]",
         "",
         f"store    {settings.store_url}",
-        f"redis    {service.redis_url}",
+        f"redis    {'a private one' if settings.redis_url is None else 'LABELMINT_REDIS_URL'}",
         f"workers  {settings.workers}, on {settings.device}",
         f"logs     {service.logs}",
     ]

@@ -1,15 +1,18 @@
 """How a command tells its user, in one line, that something is not as it should be."""
 
-import click
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from pydantic import ValidationError
+from redis.exceptions import RedisError
 
 from service.settings import Settings, get_settings
+from service.stores import open_store
+from service.stores.protocol import Store, StoreUnavailable
 
 
-class UserError(click.ClickException):
+class UserError(Exception):
     """Ends the command with exit code 2 and `Error: message` on stderr."""
-
-    exit_code = 2
 
 
 def settings_or_error() -> Settings:
@@ -21,6 +24,25 @@ def settings_or_error() -> Settings:
             f"LABELMINT_{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg']}" for problem in invalid.errors()
         )
         raise UserError(problems) from None
+
+
+def store_or_error(settings: Settings) -> Store:
+    """The object store. Raises `UserError` if its address makes no sense; it need not answer yet."""
+    try:
+        return open_store(settings.store_url, settings.s3_endpoint_url, settings.s3_public_endpoint_url)
+    except (ValueError, OSError) as refusal:
+        raise UserError(f"LABELMINT_STORE_URL: {refusal}") from None
+
+
+@contextmanager
+def outages_as_errors() -> Iterator[None]:
+    """Turns an unreachable store or Redis into a `UserError`."""
+    try:
+        yield
+    except StoreUnavailable as outage:
+        raise UserError(f"the object store cannot be used: {outage}") from None
+    except RedisError as outage:
+        raise UserError(f"Redis cannot be used: {outage}") from None
 
 
 def redis_url_or_error(settings: Settings) -> str:

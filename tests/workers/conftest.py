@@ -35,7 +35,10 @@ NewJob = Callable[..., Workbench]
 @pytest.fixture(scope="session")
 def fitted_world(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> tuple[Path, str]:
     """A store's folder with a generator, a project and its labeler; and the labeler's fit key."""
-    folder = tmp_path_factory.mktemp("world")
+    folder = tmp_path_factory.getbasetemp() / "world"
+    if folder.exists():  # made for the tests of another room
+        return folder / "store", (folder / "key").read_text()
+    folder.mkdir()
     store = FileStore(folder / "store")
     make_world(store, folder / "scratch")
     settings = Settings(
@@ -47,6 +50,7 @@ def fitted_world(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> tu
     bench = Workbench("fitting", settings, store, connection, ledger, JobQueue(connection, settings))
     key = ensure_labeler(bench, QUICK_FIT)
     ledger.forget("fitting")
+    (folder / "key").write_text(key)
     connection.close()
     return folder / "store", key
 

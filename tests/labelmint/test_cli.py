@@ -1,0 +1,71 @@
+"""The command line: quick to answer, and plain about what is wrong."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def labelmint(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "labelmint", *arguments],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_help_names_every_command_and_loads_no_torch(tmp_path: Path) -> None:
+    code = "import sys; from labelmint.main import app; app(['--help'], standalone_mode=False)"
+    code += "; sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for command in ("up", "api", "worker", "recover", "demo", "generator", "bears"):
+        assert f"\n  {command} " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "words"),
+    [
+        (["worker"], {}, "LABELMINT_REDIS_URL"),
+        (["api"], {}, "LABELMINT_REDIS_URL"),
+        (["recover"], {}, "LABELMINT_REDIS_URL"),
+        (["up"], {"LABELMINT_PORT": "many"}, "LABELMINT_PORT"),
+        (["up"], {"LABELMINT_MAX_SEEDS": "51", "LABELMINT_WORKERS": "0"}, "LABELMINT_WORKERS"),
+        (["demo", "--count", "2000000"], {}, "--count"),
+        (["up"], {"LABELMINT_STORE_URL": "ftp://elsewhere"}, "LABELMINT_STORE_URL"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line(
+    tmp_path: Path, arguments: list[str], environment: dict[str, str], words: str
+) -> None:
+    done = labelmint(tmp_path, *arguments, **environment)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert done.stderr.startswith("Error: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_worker_says_when_its_device_is_not_there(tmp_path: Path, redis_url: str) -> None:
+    done = labelmint(
+        tmp_path, "worker", LABELMINT_REDIS_URL=redis_url, LABELMINT_DEVICE="cuda:9", CUDA_VISIBLE_DEVICES=""
+    )
+    assert done.returncode == 2
+    assert "LABELMINT_DEVICE" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_taken_port_is_named(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = labelmint(tmp_path, "up", "--port", str(port))
+    assert done.returncode == 2
+    assert str(port) in done.stderr

@@ -1,0 +1,103 @@
+"""Every way in which a dataset can be broken is noticed."""
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from labelmint.verify import DatasetBroken, verify_png_zip
+from service.records import LabelClass
+from workers.png import image_png, mask_png, palette
+from workers.png_format import Enclosures, png_zip
+from workers.tars import PackedSample, SampleFacts
+
+CLASSES = [LabelClass(name="floor", color="#101010"), LabelClass(name="bear", color="#8b5a2b")]
+MASK = np.array([[0, 0], [0, 1]], np.uint8)
+FACTS = {
+    "count": 3,
+    "resolution": 2,
+    "classes": [{"index": index, "name": row.name, "color": row.color} for index, row in enumerate(CLASSES)],
+}
+
+
+@pytest.fixture
+def members(tmp_path: Path) -> dict[str, bytes]:
+    """The members of a good dataset of three samples."""
+    image, mask = image_png(np.zeros((2, 2, 3), np.uint8)), mask_png(MASK, palette(CLASSES))
+    samples = [PackedSample(SampleFacts(index, 0.5, [3, 1]), image, mask) for index in range(3)]
+    enclosures = Enclosures(lambda: FACTS, lambda: "# card", lambda: b"png")
+    (tmp_path / "good.zip").write_bytes(b"".join(png_zip(samples, CLASSES, enclosures, 3, 0)))
+    with zipfile.ZipFile(tmp_path / "good.zip") as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def zipped(members: dict[str, bytes], path: Path) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return path
+
+
+def test_a_good_dataset_is_counted(members: dict[str, bytes], tmp_path: Path) -> None:
+    contents = verify_png_zip(zipped(members, tmp_path / "x.zip"), 3)
+    assert (contents.samples, contents.size, contents.mean_uncertainty) == (3, (2, 2), 0.5)
+    assert [(row.name, row.share_of_pixels, row.share_of_samples) for row in contents.classes] == [
+        ("floor", 0.75, 1.0),
+        ("bear", 0.25, 1.0),
+    ]
+
+
+def metadata_line_removed(members: dict[str, bytes]) -> None:
+    members["metadata.jsonl"] = members["metadata.jsonl"].partition(b"\n")[2]
+
+
+def lines_swapped(members: dict[str, bytes]) -> None:
+    members["metadata.jsonl"] = b"\n".join(members["metadata.jsonl"].splitlines()[::-1])
+
+
+def coverage_wrong(members: dict[str, bytes]) -> None:
+    members["metadata.jsonl"] = members["metadata.jsonl"].replace(b"0.75", b"0.5", 1)
+
+
+def image_of_another_size(members: dict[str, bytes]) -> None:
+    members["images/000000001.png"] = image_png(np.zeros((4, 2, 3), np.uint8))
+
+
+def mask_without_palette(members: dict[str, bytes]) -> None:
+    members["masks/000000001.png"] = members["images/000000001.png"]
+
+
+def value_that_is_no_class(members: dict[str, bytes]) -> None:
+    members["masks/000000002.png"] = mask_png(MASK * 2, palette(CLASSES))
+
+
+def stray_file(members: dict[str, bytes]) -> None:
+    members["images/000000003.png"] = members["images/000000002.png"]
+
+
+def other_count(members: dict[str, bytes]) -> None:
+    members["dataset.json"] = json.dumps({**FACTS, "count": 4}).encode()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        metadata_line_removed,
+        lines_swapped,
+        coverage_wrong,
+        image_of_another_size,
+        mask_without_palette,
+        value_that_is_no_class,
+        stray_file,
+        other_count,
+    ],
+)
+def test_damage_is_noticed(
+    members: dict[str, bytes], tmp_path: Path, damage: Callable[[dict[str, bytes]], None]
+) -> None:
+    damage(members)
+    with pytest.raises(DatasetBroken):
+        verify_png_zip(zipped(members, tmp_path / "x.zip"), 3)
