@@ -9,6 +9,7 @@ from rich.console import Console
 
 from labelmint.bears import app as bears
 from labelmint.generator import app as generator
+from labelmint.publish import publish
 from labelmint.user_error import (
     UserError,
     outages_as_errors,
@@ -34,6 +35,7 @@ app = _Commands(
     pretty_exceptions_enable=False,
     help="Turn 50 or fewer labeled images into a labeled dataset of any size.",
 )
+generator.command("publish")(publish)
 app.add_typer(generator, name="generator")
 app.add_typer(bears, name="bears")
 

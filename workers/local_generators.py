@@ -10,6 +10,8 @@ from service.stores.protocol import Store
 from workers.public_errors import JobFailure
 
 WEIGHTS = "weights.safetensors"
+FILES = (WEIGHTS, "encoder.safetensors", "latents.safetensors")
+"""What a generator consists of; only the weights must be there."""
 
 
 def fetch_generator(store: Store, record: GeneratorRecord, cache: Path) -> Path:
@@ -19,7 +21,7 @@ def fetch_generator(store: Store, record: GeneratorRecord, cache: Path) -> Path:
     """
     prefix = f"generators/{record.id}/"
     version = hashlib.sha256(record.sha256.encode())
-    files = [stored for stored in store.list(prefix) if stored.key.endswith(".safetensors")]
+    files = [stored for stored in store.list(prefix) if stored.key.removeprefix(prefix) in FILES]
     for stored in files:
         version.update(f"{stored.key} {stored.size} {stored.modified.isoformat()}\n".encode())
     folder = cache / f"{record.id}-{version.hexdigest()[:16]}"
@@ -46,7 +48,7 @@ def fetch_generator(store: Store, record: GeneratorRecord, cache: Path) -> Path:
 
 def file_digests(folder: Path) -> dict[str, str]:
     """The SHA-256 of every file of a generator, by name."""
-    return {path.name: file_sha256(path) for path in sorted(folder.glob("*.safetensors"))}
+    return {name: file_sha256(folder / name) for name in FILES if (folder / name).exists()}
 
 
 def file_sha256(path: Path) -> str:

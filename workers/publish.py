@@ -15,46 +15,44 @@ from service.records import GeneratorRecord
 from service.settings import Settings
 from service.stores import open_store
 from service.stores.protocol import ObjectMissing, Store
-from workers.local_generators import WEIGHTS, file_sha256
+from workers.local_generators import FILES, WEIGHTS, file_sha256
 
 
-def publish_generator(store: Store, folder: Path, name: str, source: str) -> GeneratorRecord:
-    """Put the generator in `folder` into the store under the folder's name, unless it is there as it is.
+def publish_generator(store: Store, folder: Path, generator_id: str, name: str, source: str) -> GeneratorRecord:
+    """Put the generator in `folder` into the store, unless it is there as it is.
 
     The record is written last: a generator that is listed is whole. `provenance.json`, if there, becomes part of it.
+    Raises `models.checkpoint.CheckpointError` if the files are not a generator's.
     """
-    provenance_file = folder / "provenance.json"
-    provenance = json.loads(provenance_file.read_text()) if provenance_file.exists() else {}
-    sha256 = file_sha256(folder / WEIGHTS)
-    files = sorted(folder.glob("*.safetensors"))
-    known = find_generator(store, folder.name)
-    if known is not None and (known.sha256, known.provenance) == (sha256, provenance) and _same_sizes(store, files):
-        return known
-
     bundle = load_bundle(folder, torch.device("cpu"))
-    for file in files:
-        with file.open("rb") as stream:
-            store.put(_key(file), stream)
+    provenance_file = folder / "provenance.json"
     record = GeneratorRecord(
-        id=folder.name,
+        id=generator_id,
         name=name,
         resolution=bundle.resolution,
         w_dim=bundle.w_dim,
         num_ws=bundle.num_ws,
         parameters=bundle.parameters,
-        sha256=sha256,
+        sha256=file_sha256(folder / WEIGHTS),
         source=source,
         has_encoder=bundle.encoder is not None,
-        provenance=provenance,
+        provenance=json.loads(provenance_file.read_text()) if provenance_file.exists() else {},
     )
-    store.put(GeneratorRecord.key(record.id), record.model_dump_json(indent=1).encode())
+    files = {f"generators/{generator_id}/{file}": folder / file for file in FILES if (folder / file).exists()}
+    known = find_generator(store, generator_id)
+    if known is not None and known == record.model_copy(update={"created": known.created}) and _are_there(store, files):
+        return known
+    for key, file in files.items():
+        with file.open("rb") as stream:
+            store.put(key, stream)
+    store.put(GeneratorRecord.key(generator_id), record.model_dump_json(indent=1).encode())
     return record
 
 
 def publish_bundled(store: Store) -> None:
     """Put every generator that comes with labelmint into the store."""
     for folder in bundled_folders():
-        publish_generator(store, folder, folder.name.replace("-", " ").capitalize(), source="bundled")
+        publish_generator(store, folder, folder.name, folder.name.replace("-", " ").capitalize(), "bundled")
 
 
 def prepare_in_child(settings: Settings) -> None:
@@ -78,12 +76,8 @@ def _prepare(settings: Settings) -> None:
     publish_bundled(open_store(settings.store_url, settings.s3_endpoint_url))
 
 
-def _key(file: Path) -> str:
-    return f"generators/{file.parent.name}/{file.name}"
-
-
-def _same_sizes(store: Store, files: list[Path]) -> bool:
+def _are_there(store: Store, files: dict[str, Path]) -> bool:
     try:
-        return all(store.size(_key(file)) == file.stat().st_size for file in files)
+        return all(store.size(key) == file.stat().st_size for key, file in files.items())
     except ObjectMissing:
         return False

@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def record(store: FileStore, folder: Path) -> GeneratorRecord:
-    return publish_generator(store, folder, "Tiny", source="trained")
+    return publish_generator(store, folder, GENERATOR, "Tiny", "trained")
 
 
 def test_a_published_generator_can_be_fetched(
@@ -42,7 +42,7 @@ def test_it_is_downloaded_once(store: FileStore, record: GeneratorRecord, tmp_pa
 
 def test_publishing_it_again_changes_nothing(store: FileStore, folder: Path, record: GeneratorRecord) -> None:
     before = list(store.list("generators/"))
-    assert publish_generator(store, folder, "Tiny", source="trained") == record
+    assert publish_generator(store, folder, GENERATOR, "Tiny", "trained") == record
     assert list(store.list("generators/")) == before
 
 
@@ -51,7 +51,7 @@ def test_a_new_version_is_published_and_fetched(
 ) -> None:
     old = fetch_generator(store, record, tmp_path / "cache")
     (folder / "provenance.json").write_text('{"command": "another one"}')
-    newer = publish_generator(store, folder, "Tiny", source="trained")
+    newer = publish_generator(store, folder, GENERATOR, "Tiny", "trained")
     assert newer.provenance == {"command": "another one"}
     assert fetch_generator(store, newer, tmp_path / "cache") != old
 

@@ -44,7 +44,7 @@ def make_world(store: FileStore, scratch: Path) -> ProjectRecord:
     """Put the generator and a project of three of its samples, labeled by brightness, into `store`."""
     folder = scratch / GENERATOR
     write_generator(folder)
-    publish_generator(store, folder, "Tiny", source="trained")
+    publish_generator(store, folder, GENERATOR, "Tiny", "trained")
     bundle = load_bundle(folder, torch.device("cpu"))
     with torch.inference_mode():
         z = torch.from_numpy(np.stack([latent(99, index, 0, 16) for index in range(SEEDS)]))

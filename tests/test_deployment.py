@@ -1,0 +1,68 @@
+"""What is written for people and for containers agrees with the code."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from service.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+
+
+def test_the_readme_lists_every_setting_with_its_default() -> None:
+    rows = re.findall(r"^\| `LABELMINT_(\w+)` \| (?:`([^`]*)`)? ?\|", README, re.MULTILINE)
+    shown = {name.lower(): default for name, default in rows}
+    expected = {
+        name: "" if field.default is None else str(field.default) for name, field in Settings.model_fields.items()
+    }
+    assert shown == expected
+
+
+@pytest.mark.parametrize("service", COMPOSE["services"])
+def test_what_compose_builds_and_waits_for_is_there(service: str) -> None:
+    facts = COMPOSE["services"][service]
+    assert ("image" in facts) != ("build" in facts)
+    if "build" in facts:
+        assert (ROOT / facts["build"]["context"] / facts["build"]["dockerfile"]).is_file()
+    for other, condition in facts.get("depends_on", {}).items():
+        assert condition["condition"] in ("service_healthy", "service_completed_successfully")
+        assert condition["condition"] != "service_healthy" or "healthcheck" in COMPOSE["services"][other]
+    for source in facts.get("configs", []):
+        assert source["source"] in COMPOSE["configs"]
+    for mount in facts.get("volumes", []):
+        assert mount.partition(":")[0] in COMPOSE["volumes"]
+
+
+def test_compose_sets_only_settings_there_are() -> None:
+    for facts in COMPOSE["services"].values():
+        for name in facts.get("environment", {}):
+            assert name.startswith("AWS_") or name.removeprefix("LABELMINT_").lower() in Settings.model_fields
+
+
+@pytest.mark.parametrize("dockerfile", sorted((ROOT / "docker").glob("*.Dockerfile")), ids=lambda path: path.name)
+def test_images_copy_what_is_there_and_do_not_run_as_root(dockerfile: Path) -> None:
+    lines = dockerfile.read_text().splitlines()
+    copied = [source for line in lines if line.startswith("COPY ") for source in line.split()[1:-1]]
+    assert copied
+    for source in copied:
+        assert (ROOT / source).exists()
+    assert "USER labelmint" in lines
+    assert any(line.startswith("HEALTHCHECK") for line in lines)
+
+
+def test_constraints_pin_every_direct_requirement_exactly() -> None:
+    pins = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!+_-]+", pin) for pin in pins)
+    names = [normalized(pin.partition("==")[0]) for pin in pins]
+    assert names == sorted(names)
+    project = (ROOT / "pyproject.toml").read_text()
+    wanted = re.findall(r'^ +"([a-z0-9-]+)[^"]*",$', project.partition("[project.scripts]")[0], re.MULTILINE)
+    assert {normalized(name) for name in wanted} <= set(names)
+
+
+def normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
