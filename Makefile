@@ -25,6 +25,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "labelmint needs Python 3.11 or newer; '$(PYTHON)' is missing or older. Name another: make PYTHON=python3.12"; \
 		exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[worker,embedded,dev]'
+	@echo "making $(VENV), once: this takes some minutes and 6 GB of disk"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[worker,embedded,dev]'
 	@touch $@
