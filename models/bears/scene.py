@@ -84,15 +84,21 @@ def _luminance(color: Array) -> float:
 
 
 def _fur(random: np.random.Generator, species: int) -> tuple[Array, Array, Array]:
-    """Colours of body, limbs and ears, and of the pale patches (belly, snout)."""
+    """Colours of body, limbs and ears, and of the pale patches (belly, snout).
+
+    The species' ranges touch: a generator follows a connected range of colours, and drops one that stands apart.
+    """
+    warm = random.uniform(0.03, 0.11)
     if species == 0:
-        body = _hsv(random.uniform(0.03, 0.10), random.uniform(0.50, 0.75), random.uniform(0.42, 0.68))
+        body = _hsv(warm, random.uniform(0.25, 0.75), random.uniform(0.42, 0.72))
         return body, 0.74 * body, 0.35 * body + 0.65 * np.array([0.98, 0.86, 0.66])
     if species == 1:
-        body = _hsv(random.uniform(0.08, 0.16), random.uniform(0.0, 0.08), random.uniform(0.86, 0.96))
-        return body, _hsv(0.65, 0.2, random.uniform(0.12, 0.2)), body * np.array([0.78, 0.74, 0.79])
-    body = _hsv(random.uniform(0.56, 0.66), random.uniform(0.08, 0.24), random.uniform(0.52, 0.7))
-    return body, 0.74 * body, 0.4 * body + 0.6 * np.array([0.97, 0.97, 1.0])
+        body = _hsv(warm, random.uniform(0.0, 0.22), random.uniform(0.80, 0.96))
+        return body, _hsv(warm, random.uniform(0.0, 0.5), random.uniform(0.12, 0.30)), 0.78 * body
+    # From a warm grey through a neutral one to a bluish one.
+    tint = random.uniform(-0.36, 0.24)
+    body = _hsv(warm if tint < 0 else random.uniform(0.56, 0.66), abs(tint), random.uniform(0.48, 0.72))
+    return body, 0.74 * body, 0.4 * body + 0.6 * np.array([0.97, 0.95, 0.93])
 
 
 def _room(random: np.random.Generator, fur: Array, limbs: Array) -> tuple[Array, Array]:
@@ -139,7 +145,9 @@ def draw_scene(seed: int) -> Scene:
     place("body", np.array([0, 0.60, 0]), (0.40 * girth, 0.46, 0.33 * girth))
     place("belly", np.array([0, 0.56, 0.12 * girth]), (0.27 * girth, 0.31, 0.25 * girth))
     place("head", on_head((0, 0.26, 0.04)), (0.40, 0.34, 0.34), head_turn)
-    ear_radius, ear_place = (0.21, (0.40, 0.36, 0.0)) if koala else (0.145, (0.30, 0.53, 0.0))
+    ear_radius = random.uniform(0.18, 0.22) if koala else random.uniform(0.135, 0.165)
+    low = random.uniform(0.6, 1.0) if koala else random.uniform(0.0, 0.3)
+    ear_place = (0.30 + 0.10 * low, 0.53 - 0.17 * low, 0.0)
     for side, sign in (("left", 1.0), ("right", -1.0)):
         ear_center = (sign * ear_place[0], ear_place[1], ear_place[2])
         place(f"ear_{side}", on_head(ear_center), (ear_radius, ear_radius, 0.09), head_turn)

@@ -28,8 +28,8 @@ class LatentStatistics:
     whiten: Tensor
 
     def p_norm(self, codes: Tensor) -> Tensor:
-        """How far codes lie from random samples: the mean square of their whitened P coordinates, 1.0 on average for
-        random w.
+        """How far codes lie from random samples: the mean square of their whitened P coordinates, about 1
+        on average for random w.
 
         Args:
             codes: (..., w_dim).
@@ -56,7 +56,7 @@ class LatentStatistics:
         return LatentStatistics(*(tensors[name].to(device) for name in names))
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def measure_latents(generator: Generator, seed: int = 0) -> LatentStatistics:
     """Statistics of `SAMPLES` random w of a generator; the covariance is accumulated in float64."""
     device = generator.mapping.w_avg.device

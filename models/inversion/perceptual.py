@@ -1,5 +1,7 @@
 """LPIPS (Zhang et al., CVPR 2018) without ever reaching for the network."""
 
+import pickle
+import warnings
 from pathlib import Path
 from typing import Literal
 
@@ -38,7 +40,9 @@ class PerceptualDistance(nn.Module):
         found = weights or find_backbone_weights(backbone)
         self.backbone = backbone
         self.source = "random" if found is None else "pretrained"
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            # lpips still calls torchvision by its old argument names.
+            warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
             torch.manual_seed(0)
             self.network = lpips.LPIPS(net=backbone, pnet_rand=True, verbose=False)
         if found is not None:
@@ -52,8 +56,9 @@ class PerceptualDistance(nn.Module):
             with torch.no_grad():
                 for name, parameter in self.network.net.named_parameters():
                     parameter.copy_(state["features." + name.split(".", 1)[1]])
-        except (OSError, KeyError, RuntimeError, AttributeError, ValueError) as error:
-            raise ValueError(f"{path}: not the torchvision weights of {self.backbone} ({error})") from error
+        except (OSError, EOFError, KeyError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
+            reason = type(error).__name__
+            raise ValueError(f"{path}: not the torchvision weights of {self.backbone} ({reason})") from error
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Distances (B,) between images (B, 3, R, R) in [-1, 1]; sides outside 64 to 256 are resampled first."""

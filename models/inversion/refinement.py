@@ -129,7 +129,7 @@ def invert(
     return measure(bundle, perceptual, images, torch.cat(codes))
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def measure(bundle: GeneratorBundle, perceptual: PerceptualDistance, images: Tensor, codes: Tensor) -> Inversions:
     """Reconstruct codes in float32 and compare them with their images."""
     parts = []

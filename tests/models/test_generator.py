@@ -1,0 +1,171 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.bundle import GeneratorBundle, load_bundle, load_generator
+from models.checkpoint import CheckpointError, half, save_tensors
+from models.generator import Architecture, Generator, modulated_convolution, upsample_image
+
+
+def naive_modulated_convolution(x: Tensor, weight: Tensor, styles: Tensor, demodulate: bool, up: bool) -> Tensor:
+    """Equations 1 and 3 of StyleGAN2 to the letter, in float64, one sample and one set of weights at a time; upsampling
+    is zero insertion, full convolution, then the separable [1, 3, 3, 1] filter."""
+    outputs = []
+    for sample, style in zip(x.double(), styles.double(), strict=True):
+        modulated = weight.double() * style[None, :, None, None]
+        if demodulate:
+            modulated = modulated / (modulated.square().sum(dim=(1, 2, 3), keepdim=True) + 1e-8).sqrt()
+        if not up:
+            outputs.append(F.conv2d(sample[None], modulated, padding=weight.shape[-1] // 2))
+            continue
+        channels, height, width = sample.shape
+        sparse = torch.zeros(channels, 2 * height - 1, 2 * width - 1, dtype=torch.float64)
+        sparse[:, ::2, ::2] = sample
+        full = F.conv2d(F.pad(sparse, [2, 2, 2, 2])[None], modulated.flip(2, 3))
+        taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=torch.float64) / 4
+        filtered = F.pad(full, [1, 1, 1, 1])
+        filtered = F.conv2d(filtered.transpose(0, 1), taps.view(1, 1, 4, 1))
+        outputs.append(F.conv2d(filtered, taps.view(1, 1, 1, 4)).transpose(0, 1))
+    return torch.cat(outputs)
+
+
+@pytest.mark.parametrize("up", [False, True])
+@pytest.mark.parametrize("demodulate", [False, True])
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_modulated_convolution_equals_the_naive_one(up: bool, demodulate: bool, kernel: int) -> None:
+    if up and kernel == 1:
+        kernel = 3
+    torch.manual_seed(0)
+    x, styles = torch.randn(3, 5, 8, 8), torch.randn(3, 5) + 1
+    weight = 3 * torch.randn(7, 5, kernel, kernel)
+    ours = modulated_convolution(x.double(), weight.double(), styles.double(), demodulate, up)
+    naive = naive_modulated_convolution(x, weight, styles, demodulate, up)
+    assert ours.shape == naive.shape == (3, 7, 16 if up else 8, 16 if up else 8)
+    assert torch.allclose(ours, naive, atol=1e-6)
+    single = modulated_convolution(x, weight, styles, demodulate, up)
+    assert torch.allclose(single.double(), naive, atol=2e-4)
+
+
+def test_upsampling_an_image_keeps_its_mean_and_equals_zero_insertion_and_filter() -> None:
+    image = torch.rand(2, 3, 6, 6, dtype=torch.float64)
+    sparse = torch.zeros(2, 3, 12, 12, dtype=torch.float64)
+    sparse[:, :, ::2, ::2] = image
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=torch.float64) / 4
+    kernel = torch.outer(taps, taps).expand(3, 1, 4, 4)
+    expected = F.conv2d(F.pad(sparse, [2, 1, 2, 1]), kernel, groups=3)
+    assert torch.allclose(upsample_image(image), expected)
+    flat = upsample_image(torch.ones(1, 3, 8, 8))
+    assert torch.allclose(flat[:, :, 2:-2, 2:-2], torch.ones(1, 3, 12, 12))
+
+
+def test_features_are_the_outputs_of_every_style_block(tiny_generator: Generator) -> None:
+    architecture = tiny_generator.architecture
+    ws = torch.randn(2, architecture.num_ws, architecture.w_dim)
+    captured: list[Tensor] = []
+    for block in tiny_generator.synthesis.blocks:
+        block.register_forward_hook(lambda _module, _inputs, output: captured.append(output))
+    _, features = tiny_generator.synthesis(ws)
+    assert [f.shape[1] for f in features] == architecture.feature_channels
+    assert [f.shape[-1] for f in features] == [4, 8, 8, 16, 16]
+    assert all(torch.equal(a, b) for a, b in zip(features, captured, strict=True))
+
+
+def test_each_style_reaches_the_image_and_the_last_only_the_colours(tiny_generator: Generator) -> None:
+    ws = torch.randn(1, tiny_generator.architecture.num_ws, tiny_generator.architecture.w_dim)
+    image, features = tiny_generator.synthesis(ws)
+    for index in range(ws.shape[1]):
+        changed = ws.clone()
+        changed[:, index] += 1
+        other, other_features = tiny_generator.synthesis(changed)
+        assert not torch.allclose(image, other)
+        moved = [not torch.equal(a, b) for a, b in zip(features, other_features, strict=True)]
+        assert moved == [level >= index for level in range(len(features))]
+
+
+def test_truncation_pulls_towards_the_mean_w(tiny_generator: Generator) -> None:
+    mapping = tiny_generator.mapping
+    mapping.w_avg.copy_(torch.randn(16))
+    z = torch.randn(4, 16)
+    w = mapping(z)
+    assert torch.allclose(mapping(z, 0.7), mapping.w_avg + 0.7 * (w - mapping.w_avg), atol=1e-6)
+    assert torch.allclose(mapping(z, 0.0), mapping.w_avg.expand(4, -1), atol=1e-6)
+    assert torch.allclose(mapping(3 * z), w, atol=1e-5), "only the direction of z matters"
+
+
+def test_bfloat16_stays_near_float32(tiny_generator: Generator) -> None:
+    z = torch.randn(8, 16)
+    single, brain = tiny_generator(z), tiny_generator(z, precision=torch.bfloat16)
+    assert brain.dtype == torch.float32
+    assert (single - brain).abs().mean() < 0.02 * single.std()
+
+
+def test_fixed_noise_is_fixed_and_scaled_by_its_strength() -> None:
+    torch.manual_seed(1)
+    generator = Generator(Architecture(16, 16, 16, 2, 256, 16, noise=True))
+    ws = torch.randn(1, generator.architecture.num_ws, 16)
+    silent, _ = generator.synthesis(ws)
+    for block in generator.synthesis.blocks:
+        block.noise_strength.data.fill_(0.5)
+    with torch.no_grad():
+        first, _ = generator.synthesis(ws)
+        again, _ = generator.synthesis(ws)
+        random, _ = generator.synthesis(ws, random_noise=True)
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, silent)
+    assert not torch.allclose(first, random)
+
+
+@pytest.mark.parametrize(("resolution", "num_ws"), [(32, 8), (256, 14), (1024, 18)])
+def test_the_number_of_styles_follows_the_resolution(resolution: int, num_ws: int) -> None:
+    architecture = Architecture(resolution)
+    assert architecture.num_ws == num_ws
+    assert len(architecture.feature_channels) == num_ws - 1
+
+
+def test_a_resolution_that_is_no_power_of_two_is_refused() -> None:
+    with pytest.raises(ValueError, match="resolution 100"):
+        Architecture(100)
+
+
+def save_generator(generator: Generator, folder: Path) -> Path:
+    path = folder / "weights.safetensors"
+    facts = {"architecture": generator.architecture.to_dict()}
+    save_tensors(path, half(generator.state_dict()), "generator", facts)
+    return path
+
+
+def test_weights_survive_the_disk_in_half_precision(tiny_generator: Generator, tmp_path: Path) -> None:
+    path = save_generator(tiny_generator, tmp_path)
+    again = load_generator(path, torch.device("cpu"))
+    assert again.architecture == tiny_generator.architecture
+    z = torch.randn(4, 16)
+    assert (again(z) - tiny_generator(z)).abs().max() < 0.05
+    assert not any(p.requires_grad for p in again.parameters())
+    assert [p.name for p in tmp_path.iterdir()] == ["weights.safetensors"]
+
+
+def test_bad_weights_are_refused_by_name(tiny_generator: Generator, tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(b"\x80\x04K\x01.")
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors: not a readable generator"):
+        load_generator(path, torch.device("cpu"))
+    save_tensors(path, tiny_generator.state_dict(), "encoder", {})
+    with pytest.raises(CheckpointError, match="holds encoder, not a generator"):
+        load_generator(path, torch.device("cpu"))
+    save_tensors(path, tiny_generator.state_dict(), "generator", {"architecture": Architecture(32).to_dict()})
+    with pytest.raises(CheckpointError, match="does not fit its own architecture"):
+        load_generator(path, torch.device("cpu"))
+
+
+def test_a_bundle_without_latents_measures_them(
+    tiny_generator: Generator, tiny_bundle: GeneratorBundle, tmp_path: Path
+) -> None:
+    save_generator(tiny_generator, tmp_path)
+    bundle = load_bundle(tmp_path, torch.device("cpu"))
+    assert bundle.encoder is None
+    assert (bundle.resolution, bundle.num_ws, bundle.w_dim) == (16, 6, 16)
+    assert np.allclose(bundle.latents.w_avg, tiny_bundle.latents.w_avg, atol=1e-3)
