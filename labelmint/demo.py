@@ -92,7 +92,8 @@ def _generate(
         console.print(f"[yellow]note[/] {note}")
     if job["state"] != "succeeded":
         error = job["error"] or {"code": job["state"], "message": "it was cancelled"}
-        raise UserError(f"the job ended as {job['state']} ({error['code']}): {error['message']}")
+        words = f"the job ended as {job['state']} ({error['code']}): {error['message']}"
+        raise UserError(f"{words} The logs are in {service.logs}.")
     return job
 
 
@@ -136,7 +137,8 @@ def _accepted(answer: httpx.Response) -> dict[str, Any]:
     if answer.is_error:
         try:
             problem = answer.json()
-            words = f"{problem['title']}: {problem.get('detail', '')}"
+            faults = "; ".join(fault["message"] for fault in problem.get("errors", [])[:3])
+            words = f"{problem['title']}: {faults or problem.get('detail', '')}"
         except (ValueError, KeyError):
             words = answer.text[:300]
         raise UserError(

@@ -21,6 +21,7 @@ from service.records import GeneratorRecord
 from service.redis_client import connect
 from service.settings import Settings
 from service.stores.protocol import Store
+from workers.lifeline import is_running
 from workers.recover import recover
 
 _READY_TIMEOUT_S = 180.0
@@ -36,9 +37,13 @@ class RunningService:
     """Jobs of an earlier run that were taken up again."""
     logs: Path
     supervisor: Supervisor
+    redis: EmbeddedRedis | None
+    """The server it brought along, if it did."""
 
     def check(self) -> None:
         """Keep its processes alive; call it several times a second. Raises `UserError` when that is of no use."""
+        if self.redis is not None and not is_running(self.redis.pid):
+            raise UserError("the embedded Redis has ended; stopped everything. Unfinished jobs go on at the next start")
         try:
             self.supervisor.check()
         except ChildKeepsDying as death:
@@ -58,7 +63,10 @@ def serving(settings: Settings) -> Iterator[RunningService]:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         stack.enter_context(_only_one(settings.data_dir / "up.lock"))
         port = _free_port(settings)
-        redis_url = settings.redis_url or stack.enter_context(_embedded_redis(settings.data_dir / "redis")).url
+        redis, redis_url = None, settings.redis_url
+        if redis_url is None:
+            redis = stack.enter_context(_embedded_redis(settings.data_dir / "redis"))
+            redis_url = redis.url
         store = store_or_error(settings)
         resumed = _recover(settings, store, redis_url)
 
@@ -71,7 +79,7 @@ def serving(settings: Settings) -> Iterator[RunningService]:
         for number in range(1, settings.workers + 1):
             supervisor.start(f"worker-{number}", ["worker"])
 
-        service = RunningService(f"http://{_reachable(settings.host)}:{port}", resumed, logs, supervisor)
+        service = RunningService(f"http://{_reachable(settings.host)}:{port}", resumed, logs, supervisor, redis)
         _wait_until_ready(service, store)
         yield service
 

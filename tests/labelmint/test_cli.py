@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 
-def labelmint(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def labelmint(
+    folder: Path, *arguments: str, timeout: float = 60, **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "labelmint", *arguments],
         cwd=folder,
@@ -17,7 +19,7 @@ def labelmint(folder: Path, *arguments: str, **environment: str) -> subprocess.C
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=timeout,
     )
 
 

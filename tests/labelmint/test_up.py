@@ -35,11 +35,15 @@ def processes_with(mark: str) -> list[str]:
     return [command for command in found if command]
 
 
+def command_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+
+
 class Up:
     """A running `labelmint up`."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", log: Path, mark: str) -> None:
-        self.process, self.mark = process, mark
+        self.process, self.log, self.mark = process, log, mark
         wait_for(lambda: "/docs" in log.read_text() or process.poll() is not None, 120, "it is up")
         address = re.search(r"http://[\d.:]+", log.read_text())
         assert address, log.read_text()
@@ -84,6 +88,15 @@ def test_a_job_cut_short_by_ctrl_c_goes_on_at_the_next_up(fitted_world: tuple[Pa
     with labelmint_up(tmp_path) as up:
         wait_for(lambda: httpx.get(f"{up.url}/jobs/job").json()["state"] == "succeeded", 90, "the job has succeeded")
         up.end(signal.SIGTERM)
+
+
+def test_without_its_redis_it_stops_everything_and_says_so(tmp_path: Path) -> None:
+    with labelmint_up(tmp_path) as up:
+        (server,) = (pid for pid in children_of(up.process.pid) if "valkey" in command_of(pid))
+        os.kill(server, signal.SIGKILL)
+        assert up.process.wait(20) == 2
+        assert "embedded Redis has ended" in up.log.read_text()
+        wait_for(lambda: not processes_with(up.mark), 10, "all its processes have ended")
 
 
 def test_nothing_is_left_of_a_killed_up(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_one_worker_or_two_make_the_same_bytes(new_job: NewJob, settings: Settin
 
 
 def test_a_killed_worker_costs_its_shard_and_nothing_else(new_job: NewJob, settings: Settings, tmp_path: Path) -> None:
-    bench = new_job("job", count=2000, shard_size=400)
+    bench = new_job("job", count=1200, shard_size=240)
     bench.queue.enqueue_fit("job")
     with worker(settings, tmp_path / "first.log") as first:
         wait_for(lambda: bench.store.exists(shard_key("job", 0)), 60, "a shard is there")
@@ -93,7 +93,7 @@ def test_a_killed_worker_costs_its_shard_and_nothing_else(new_job: NewJob, setti
 def test_a_wiped_redis_costs_no_job(
     new_job: NewJob, settings: Settings, redis: redis_client.Redis, tmp_path: Path
 ) -> None:
-    bench = new_job("job", count=2000, shard_size=400)
+    bench = new_job("job", count=1000, shard_size=250)
     bench.queue.enqueue_fit("job")
     with worker(settings, tmp_path / "worker.log"):
         wait_for(lambda: is_halfway(bench), 60, "some samples are made")

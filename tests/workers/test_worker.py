@@ -18,6 +18,7 @@ from service.records import GenerateRequest, JobRecord, JobState
 from service.settings import Settings
 from service.stores import FileStore
 from tests.workers.processes import children_of, kill, running, wait_for
+from workers.health import is_healthy
 from workers.lifeline import is_running
 
 Start = Callable[[], AbstractContextManager[Popen[bytes]]]
@@ -163,6 +164,18 @@ def test_the_first_signal_lets_the_part_end_and_the_second_abandons_it(
     with light_worker():
         wait_for(lambda: is_done(redis), 20, "the part is done")
     assert redis.hget("rq:job:part", "retries_left") == b"3"
+
+
+def test_a_worker_is_healthy_as_long_as_it_gives_signs_of_life(
+    redis: redis_client.Redis, settings: Settings, light_worker: Start
+) -> None:
+    url = str(settings.redis_url)
+    assert not is_healthy(url)
+    with light_worker():
+        wait_for(lambda: is_healthy(url), 20, "the worker is healthy")
+    (name,) = redis.smembers("rq:workers")
+    redis.expire(name, 0)
+    assert not is_healthy(url)
 
 
 def test_a_part_lost_between_queue_and_worker_is_found(
