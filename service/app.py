@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from starlette.types import Scope
 
 from service.body_limit import BodyLimit
@@ -49,7 +50,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         yield
         redis.close()
 
-    app = FastAPI(
+    # FastAPI's own documentation page is fetched from elsewhere, and stays blank where that cannot be reached.
+    app = FastAPIOffline(
         title="labelmint",
         summary="Labeled datasets from few labeled images",
         description=_DESCRIPTION,

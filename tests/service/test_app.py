@@ -1,5 +1,6 @@
 """The application as a whole: health, metrics, documents, and parts that are down."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,16 @@ def parts_of(client: TestClient) -> Parts:
 def test_a_healthy_service_is_alive_and_ready(api: httpx.Client) -> None:
     assert api.get("/healthz").json() == {"status": "ok"}
     assert api.get("/readyz").json() == {"status": "ready", "store": "ok", "redis": "ok"}
-    assert api.get("/docs").status_code == 200
+
+
+def test_the_documentation_page_needs_nothing_from_elsewhere(api: httpx.Client) -> None:
+    page = api.get("/docs").text
+    links = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert len(links) >= 3
+    for link in links:
+        assert link.startswith("/")
+        assert api.get(link).status_code == 200
+    assert "https://" not in page
 
 
 def test_generators_are_listed(api: httpx.Client) -> None:
