@@ -26,9 +26,8 @@ def demo(settings: Settings, console: Console, *, count: int, seeds: int, data: 
 
     Everything is kept below `data`: a second run finds the labeler that the first one fitted. Raises `UserError`.
     """
-    settings = settings.model_copy(
-        update={"port": 0, "host": "127.0.0.1", "data_dir": data, "store_url": f"file://{data.absolute() / 'store'}"}
-    )
+    own = {"host": "127.0.0.1", "port": 0, "redis_url": None, "data_dir": data}
+    settings = settings.model_copy(update={**own, "store_url": f"file://{data.absolute() / 'store'}"})
     results = data / "demo"
     results.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()

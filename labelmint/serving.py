@@ -102,7 +102,7 @@ def _only_one(lock: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"another labelmint uses {lock.parent}; stop it, or set LABELMINT_DATA_DIR") from None
+            raise UserError(f"another labelmint uses {lock.parent}; stop it, or use another directory") from None
         yield
 
 

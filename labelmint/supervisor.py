@@ -85,12 +85,8 @@ class Supervisor:
 
     def stop(self) -> None:
         """End every child: ask, ask again, and kill after a few seconds."""
-        signalled = time.monotonic()
-        for sig, patience_s in (
-            (signal.SIGTERM, _SECOND_ASKING_S),
-            (signal.SIGTERM, _PATIENCE_S),
-            (signal.SIGKILL, None),
-        ):
+        steps = ((signal.SIGTERM, _SECOND_ASKING_S), (signal.SIGTERM, _PATIENCE_S), (signal.SIGKILL, None))
+        for sig, patience_s in steps:
             living = [child.process for child in self._children if child.process is not None and child.alive]
             for process in living:
                 process.send_signal(sig)

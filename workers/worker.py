@@ -1,7 +1,6 @@
 """The worker process: takes parts of jobs from the queue and runs each in a child of its own."""
 
 import os
-import random
 
 import redis
 import structlog
@@ -101,6 +100,5 @@ def work(settings: Settings, connection: redis.Redis) -> None:
     import workers.package
     import workers.shard  # noqa: F401
 
-    random.seed()
     store = open_store(settings.store_url, settings.s3_endpoint_url)
     ForkingWorker(connection, Ledger(store, connection, settings.job_ttl_s)).work(logging_level="INFO")

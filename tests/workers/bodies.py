@@ -5,6 +5,9 @@ import signal
 import time
 from pathlib import Path
 
+from service.stores.protocol import StoreUnavailable
+from workers.workbench import Workbench, run_body
+
 
 def die(job_id: str, tally: str) -> None:
     """Count the call, and be killed."""
@@ -28,6 +31,24 @@ def break_unforeseen(job_id: str, tally: str) -> None:
     """Count the call, and raise what no job body is supposed to let out."""
     _count(tally)
     raise RuntimeError("not foreseen")
+
+
+def overrun(job_id: str, tally: str) -> None:
+    """Count the call, and take longer than anyone allows, in a proper job body."""
+    _count(tally)
+    run_body(job_id, lambda bench: time.sleep(30))
+
+
+def lose_the_store_once(job_id: str, tally: str) -> None:
+    """Count the call, and fail the first time in a way that a retry may mend."""
+    calls = _count(tally)
+
+    def body(bench: Workbench) -> None:
+        if calls == 1:
+            raise StoreUnavailable("for a moment")
+        bench.ledger.succeed(job_id, {})
+
+    run_body(job_id, body)
 
 
 def _count(tally: str) -> int:

@@ -5,6 +5,7 @@ import sys
 from service.ledger import Ledger
 from service.redis_client import connect
 from service.stores import open_store
+from tests.workers import bodies as bodies
 from workers.worker import ForkingWorker
 
 if __name__ == "__main__":
