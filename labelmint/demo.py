@@ -42,7 +42,8 @@ def demo(settings: Settings, console: Console, *, count: int, seeds: int, data: 
         console.print("stopped the service; verifying the dataset …")
         _show(console, verify_png_zip(path, count), path, time.monotonic() - began)
     except KeyboardInterrupt:
-        console.print("stopped; the job goes on at the next [bold]labelmint up[/]")
+        console.print("stopped")
+        sys.exit(130)
     except httpx.HTTPError as failure:
         raise UserError(f"the service did not answer as it should: {failure}") from None
     except DatasetBroken as broken:

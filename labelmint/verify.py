@@ -42,6 +42,13 @@ def verify_png_zip(path: Path, count: int) -> Contents:
     Checked: `count` samples with the indices 0 … count − 1; images RGB and masks 8-bit, all of one size; every mask
     value is a class; each line's coverage is the mask's.
     """
+    try:
+        return _verified(path, count)
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as damage:
+        raise DatasetBroken(str(damage)) from damage
+
+
+def _verified(path: Path, count: int) -> Contents:
     with zipfile.ZipFile(path) as archive:
         facts = json.loads(archive.read("dataset.json"))
         names = [entry["name"] for entry in facts["classes"]]

@@ -50,6 +50,12 @@ def test_a_good_dataset_is_counted(members: dict[str, bytes], tmp_path: Path) ->
     ]
 
 
+def test_something_that_is_no_zip_is_broken(tmp_path: Path) -> None:
+    (tmp_path / "x.zip").write_bytes(b"no zip")
+    with pytest.raises(DatasetBroken):
+        verify_png_zip(tmp_path / "x.zip", 3)
+
+
 def metadata_line_removed(members: dict[str, bytes]) -> None:
     members["metadata.jsonl"] = members["metadata.jsonl"].partition(b"\n")[2]
 
@@ -82,9 +88,19 @@ def other_count(members: dict[str, bytes]) -> None:
     members["dataset.json"] = json.dumps({**FACTS, "count": 4}).encode()
 
 
+def mask_missing(members: dict[str, bytes]) -> None:
+    del members["masks/000000001.png"]
+
+
+def image_cut_short(members: dict[str, bytes]) -> None:
+    members["images/000000001.png"] = members["images/000000001.png"][:-20]
+
+
 @pytest.mark.parametrize(
     "damage",
     [
+        mask_missing,
+        image_cut_short,
         metadata_line_removed,
         lines_swapped,
         coverage_wrong,
