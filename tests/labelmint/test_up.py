@@ -73,9 +73,9 @@ def test_a_job_cut_short_by_ctrl_c_goes_on_at_the_next_up(fitted_world: tuple[Pa
     template, key = fitted_world
     shutil.copytree(template, tmp_path / "store")
     store = FileStore(tmp_path / "store")
-    job = JobRecord(id="job", request=GenerateRequest(project_id=PROJECT, count=3000))
+    job = JobRecord(id="job", request=GenerateRequest(project_id=PROJECT, count=1200))
     store.put(JobRecord.key("job"), job.model_dump_json().encode())
-    write_plan(store, "job", Plan(fit_key=key, count=3000, shard_size=500))
+    write_plan(store, "job", Plan(fit_key=key, count=1200, shard_size=300))
 
     def made() -> int:
         return int(httpx.get(f"{up.url}/jobs/job").json()["progress"]["done"])
