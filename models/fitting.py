@@ -19,7 +19,7 @@ from models.inversion.perceptual import Backbone, PerceptualDistance, find_backb
 from models.inversion.refinement import Inversions, RefinementSettings, invert
 from models.labeler import Labeler, LabelerArchitecture
 from models.pictures import to_network, to_uint8
-from models.sampling import pilot_uncertainty
+from models.sampling import batch_size, pilot_uncertainty
 
 Progress = Callable[[str, int, int], None]
 
@@ -41,8 +41,8 @@ class FitSettings:
     members: int = 6
     hidden: tuple[int, int] = (64, 32)
     steps: int = 400
-    batch: int = 8
-    learning_rate: float = 3e-3
+    batch: int = 4
+    learning_rate: float = 5e-3
     pixel_share: float = 0.5
     min_psnr_db: float = 16.0
     pilots: tuple[tuple[float, int], ...] = ((0.4, 256), (0.7, 256), (1.0, 1024))
@@ -117,12 +117,13 @@ def mean_iou(values: list[float | None]) -> float:
 
 
 def train_labeler(
-    features: SeedFeatures, masks: Tensor, classes: int, settings: FitSettings, progress: Progress
+    features: SeedFeatures, masks: Tensor, classes: int, settings: FitSettings, report: Callable[[int], None]
 ) -> Labeler:
     """Cross-entropy over the pixels of seeds, Adam with a cosine end; whole images, so that nothing is gathered.
 
     Args:
         masks: int64 (N, H, W), classes below `classes`; 255 is ignored.
+        report: called with the steps done.
     """
     device = features.codes.device
     architecture = features.bundle.generator.architecture
@@ -152,12 +153,14 @@ def train_labeler(
         logits = labeler(features.of(rows)).flatten(0, 1)
         truth = masks[rows.to(masks.device)].repeat_interleave(settings.members, dim=0)
         hidden = torch.rand(truth.shape, generator=random).to(device) >= settings.pixel_share
-        loss = F.cross_entropy(logits, truth.masked_fill(hidden, 255), ignore_index=255)
+        truth = truth.masked_fill(hidden, 255)
+        # The sum over the count: a mean over no pixel, as of seeds that are all "ignore", would be NaN.
+        loss = F.cross_entropy(logits, truth, ignore_index=255, reduction="sum") / (truth != 255).sum().clamp(min=1)
         adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()
         schedule.step()
-        progress("fit", step + 1, settings.steps)
+        report(step + 1)
     return labeler.eval().requires_grad_(False)
 
 
@@ -176,6 +179,22 @@ def _included(inversions: Inversions, settings: FitSettings) -> list[bool]:
 
 def _why_left_out(psnr: float, settings: FitSettings) -> str:
     return f"its reconstruction reaches {psnr:.1f} dB PSNR; {settings.min_psnr_db:.1f} dB are needed"
+
+
+def _draw_pilots(
+    bundle: GeneratorBundle, labeler: Labeler, settings: FitSettings, report: Callable[[int], None]
+) -> None:
+    """Let the labeler remember how uncertain random samples are; `report` is called with the batches drawn."""
+    drawn = 0
+    samples = []
+    for truncation, count in settings.pilots:
+        scores = []
+        for batch in pilot_uncertainty(bundle, labeler, count, truncation, settings.seed):
+            scores.append(batch)
+            drawn += 1
+            report(drawn)
+        samples.append(torch.cat(scores))
+    labeler.remember_uncertainty([truncation for truncation, _ in settings.pilots], samples)
 
 
 def _predict(labeler: Labeler, features: SeedFeatures) -> npt.NDArray[np.uint8]:
@@ -216,12 +235,17 @@ def fit(
     included = _included(inversions, settings)
     rows = torch.tensor([i for i, keep in enumerate(included) if keep])
     truth = torch.from_numpy(masks.astype(np.int64)).to(device)
+    # A batch of pilot samples counts as one step.
+    total = settings.steps + sum(-(-n // batch_size(bundle)) for _, n in settings.pilots)
     labeler = train_labeler(
-        SeedFeatures(bundle, inversions.codes[rows.to(device)]), truth[rows.to(device)], classes, settings, progress
+        SeedFeatures(bundle, inversions.codes[rows.to(device)]),
+        truth[rows.to(device)],
+        classes,
+        settings,
+        lambda done: progress("fit", done, total),
     )
     fitted = time.monotonic()
-    pilots = [torch.cat(list(pilot_uncertainty(bundle, labeler, n, psi, settings.seed))) for psi, n in settings.pilots]
-    labeler.remember_uncertainty([psi for psi, _ in settings.pilots], pilots)
+    _draw_pilots(bundle, labeler, settings, lambda done: progress("fit", settings.steps + done, total))
     predictions = _predict(labeler, SeedFeatures(bundle, inversions.codes))
     scores = [class_iou(p, t, classes) for p, t in zip(predictions, masks, strict=True)]
     used = np.array(included)

@@ -21,7 +21,7 @@ class EncoderArchitecture:
     resolution: int
     num_ws: int
     w_dim: int
-    channel_base: int = 3072
+    channel_base: int = 2048
     channel_max: int = 192
     hidden: int = 256
 
@@ -34,7 +34,7 @@ class EncoderArchitecture:
             resolution,
             architecture.num_ws,
             architecture.w_dim,
-            channel_base=8192 if wide else 3072,
+            channel_base=8192 if wide else 2048,
             channel_max=512 if wide else 192,
             hidden=512 if wide else 256,
         )

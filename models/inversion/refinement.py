@@ -23,14 +23,14 @@ class RefinementSettings:
     P-norm+. encoder_weight: pull to the encoder's code, layer_weight: between the layers of a code; both in standard
     deviations of w. batch: seeds at once."""
 
-    steps: int = 250
+    steps: int = 200
     time_limit_s: float = 600.0
-    learning_rate: float = 0.08
+    learning_rate: float = 0.12
     lpips_weight: float = 10.0
-    pixel_weight: float = 1.0
-    prior_weight: float = 1e-3
-    encoder_weight: float = 1e-3
-    layer_weight: float = 1e-3
+    pixel_weight: float = 4.0
+    prior_weight: float = 5e-3
+    encoder_weight: float = 2e-4
+    layer_weight: float = 2e-4
     batch: int = 64
 
 

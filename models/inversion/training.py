@@ -4,6 +4,7 @@ Stage 1 regresses the code of samples drawn without end; stage 2 fine-tunes on L
 G(E(G(w))), for a capped number of steps. No real image is needed.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -112,26 +113,25 @@ class EncoderTraining:
         Args:
             report: called every 20 steps.
         """
-        settings, started = self.settings, time.monotonic()
-        everything = settings.steps_code + settings.steps_image
-        budget = 0.0
+        settings = self.settings
+        everything = max(1, settings.steps_code + settings.steps_image)
         for stage, steps in ((1, settings.steps_code), (2, settings.steps_image)):
-            budget += settings.time_limit_s * steps / max(everything, 1)
-            peak = settings.learning_rate if stage == 1 else settings.learning_rate / 2
+            peak = settings.learning_rate / stage
+            limit_s, started = settings.time_limit_s * steps / everything, time.monotonic()
             adam = torch.optim.Adam(self.encoder.parameters(), lr=peak, betas=(0.9, 0.99))
-            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps, eta_min=peak / 50) if steps else None
             for step in range(steps):
+                # Whichever cap comes first, the learning rate has fallen by then.
+                spent = max(step / steps, (time.monotonic() - started) / limit_s)
+                if spent >= 1:
+                    break
+                adam.param_groups[0]["lr"] = peak * max(0.02, 0.5 * (1 + math.cos(math.pi * spent)))
                 total, code_error, pixel_error, distance = self._losses(stage)
                 adam.zero_grad(set_to_none=True)
                 total.backward()
                 torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), 5.0)
                 adam.step()
-                if schedule:
-                    schedule.step()
                 if step % 20 == 0 or step + 1 == steps:
                     # The range of pixel values is 2.
                     psnr = float(10 * torch.log10(4 / pixel_error))
                     report(EncoderProgress(stage, step + 1, steps, float(code_error), psnr, float(distance)))
-                if time.monotonic() - started > budget:
-                    break
         return self.encoder.eval().requires_grad_(False)
