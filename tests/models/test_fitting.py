@@ -20,18 +20,23 @@ QUICK = FitSettings(
 )
 
 
+def thirds(images: np.ndarray) -> np.ndarray:
+    """A label that a generator's features can tell: is a pixel dark, medium or bright."""
+    return np.digitize(images.mean(axis=-1), (95, 150)).astype(np.uint8)
+
+
 def seeds_of(bundle: GeneratorBundle, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Samples of the generator with a label that its features can tell: which colour channel is the largest."""
+    """Samples of the generator and their labels."""
     z = torch.randn(count, 16, generator=torch.Generator().manual_seed(4))
     images = to_uint8(bundle.generator(z))
-    return images, images.argmax(axis=-1).astype(np.uint8)
+    return images, thirds(images)
 
 
 def test_a_fit_labels_new_samples_and_reports_every_seed(tiny_bundle: GeneratorBundle) -> None:
     images, masks = seeds_of(tiny_bundle, 8)
     images[3] = np.random.default_rng(0).integers(0, 256, images[3].shape)
     phases: list[tuple[str, int, int]] = []
-    outcome = fit(tiny_bundle, images, masks, ["red", "green", "blue"], QUICK, lambda *p: phases.append(p))
+    outcome = fit(tiny_bundle, images, masks, ["dark", "medium", "bright"], QUICK, lambda *p: phases.append(p))
 
     seeds = outcome.report["seeds"]
     assert [s["index"] for s in seeds] == list(range(8))
@@ -48,11 +53,11 @@ def test_a_fit_labels_new_samples_and_reports_every_seed(tiny_bundle: GeneratorB
 
     z = torch.randn(64, 16, generator=torch.Generator().manual_seed(1000))
     new, features = tiny_bundle.generator.synthesis(tiny_bundle.generator.broadcast(tiny_bundle.generator.mapping(z)))
-    truth = to_uint8(new).argmax(axis=-1)
+    truth = thirds(to_uint8(new))
     predicted = outcome.labeler.label(features).masks.numpy()
     guess = np.full_like(predicted, np.bincount(truth.ravel()).argmax())
-    scores = [mean_iou(class_iou(p, truth.astype(np.uint8), 3)) for p in (predicted, guess)]
-    assert scores[0] > scores[1] + 0.2, "better than always the commonest class"
+    scores = [mean_iou(class_iou(p, truth, 3)) for p in (predicted, guess)]
+    assert scores[0] > scores[1] + 0.15, "better than always the commonest class"
     assert outcome.labeler.discard_threshold(0.1, 1.0) < outcome.labeler.discard_threshold(0.01, 1.0)
 
 

@@ -14,6 +14,11 @@ from service.settings import Settings
 ROOT = Path(__file__).parents[2]
 
 
+def _heed_ctrl_c() -> None:
+    """A shell makes what it starts in the background ignore SIGINT, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def running(command: list[str], log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     """A Python process of this project, killed on leaving if it still runs. Its output goes to `log`."""
@@ -25,6 +30,7 @@ def running(command: list[str], log: Path, **environment: str) -> Iterator[subpr
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=_heed_ctrl_c,
         )
     try:
         yield process
