@@ -1,7 +1,7 @@
 """The home of job records: the store for what must survive, Redis for what changes every second."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -152,6 +152,10 @@ class Ledger:
         """`done` units of the current phase are behind us. For phases with one writer."""
         self._redis.hset(_live(job_id), "done", str(done))
 
+    def tell(self, job_id: str, details: Mapping[str, float | str]) -> None:
+        """Replace what the current phase has to tell beside its count; the next phase begins with nothing."""
+        self._redis.hset(_live(job_id), "details", json.dumps(dict(details)))
+
     def advance_shard(self, job_id: str, shard: int, done: int) -> None:
         """`done` samples of this shard are made. A shard made twice counts once."""
         self._redis.hset(_shards(job_id), str(shard), str(done))
@@ -263,6 +267,8 @@ def _merged(job: JobRecord, live: dict[str, str], shards: "list[int]", notes: "l
     elapsed = time - float(live.get("phase_started", time))
     rate = done / elapsed if done > 0 and elapsed > 0 else None
     eta_s = max(0, total - done) / rate if rate else None
-    known["progress"] = Progress(done=done, total=total, rate=rate, eta_s=eta_s)
+    known["progress"] = Progress(
+        done=done, total=total, rate=rate, eta_s=eta_s, details=json.loads(live.get("details", "{}"))
+    )
     known["notes"] = job.notes + notes
     return JobRecord.model_validate_json(json.dumps(job.model_dump(mode="json") | known, default=dict))

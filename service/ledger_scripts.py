@@ -7,7 +7,7 @@ ENDED = "labelmint:ended"
 """Counts of jobs that ended, by state."""
 
 ENTER_PHASE = """
-local order = {invert = 1, fit = 1, generate = 2, package = 3}
+local order = {["import"] = 1, train = 1, encode = 1, invert = 1, fit = 1, generate = 2, package = 3}
 local current = redis.call('HGET', KEYS[1], 'phase')
 if current and order[current] > order[ARGV[1]] then
     return 0
@@ -16,6 +16,7 @@ if current ~= ARGV[1] then
     local time = redis.call('TIME')
     local started = string.format('%d.%06d', time[1], time[2])
     redis.call('HSET', KEYS[1], 'phase', ARGV[1], 'done', '0', 'phase_started', started)
+    redis.call('HDEL', KEYS[1], 'details')
 end
 redis.call('HSET', KEYS[1], 'total', ARGV[2])
 redis.call('HSETNX', KEYS[1], 'state', 'running')

@@ -5,9 +5,9 @@ from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
+from service.label_schema import Color, LabelClass, LabelKind, Record
 from service.palette import fill_colors
 from service.problems import Complaint
-from service.records import Color, LabelClass, LabelKind, Record
 
 FILE = "project.json"
 

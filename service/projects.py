@@ -72,7 +72,6 @@ def create_project(store: Store, upload: Upload, settings: Settings) -> ProjectR
         id=new_id(),
         name=spec.name,
         generator=spec.generator,
-        label_kinds=spec.label_kinds,
         classes=classes,
         seeds=[seed.record for seed in seeds],
     )

@@ -10,6 +10,7 @@ from rq.job import Job, JobStatus
 from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
 
+from service.records import JobRecord
 from service.settings import Settings, get_settings
 
 QUEUE_NAME = "labelmint"
@@ -19,7 +20,7 @@ RETRIES = 3
 
 
 class JobQueue:
-    """Enqueues a job's parts: one fit, its shards, one packaging.
+    """Enqueues a job's parts: one fit, its shards, one packaging; or the one part of a job about a generator.
 
     Each part has an id made from the job's, so that enqueueing it twice is enqueueing it once: a part that is queued or
     running stays as it is; one that has finished, failed, or lost its worker is replaced. A part that fails is retried
@@ -31,6 +32,24 @@ class JobQueue:
         self._redis = redis
         self._settings = settings or get_settings()
         self._queue = Queue(QUEUE_NAME, connection=redis, serializer=JSONSerializer)
+
+    def enqueue_job(self, job: JobRecord) -> str:
+        """Have the first part of a job run, whichever its task has. Returns the part's id."""
+        match job.request.task:
+            case "generate":
+                return self.enqueue_fit(job.id)
+            case "package":
+                return self.enqueue_package(job.id)
+            case "import":
+                return self._enqueue_generator_part(job.id, "import", self._settings.import_timeout_s)
+            case "train":
+                return self._enqueue_generator_part(job.id, "train", self._settings.train_timeout_s)
+            case "encode":
+                return self._enqueue_generator_part(job.id, "encode", self._settings.encode_timeout_s)
+
+    def _enqueue_generator_part(self, job_id: str, task: str, timeout_s: int) -> str:
+        """`workers.generator_{task}.run(job_id)`."""
+        return self._enqueue(f"{job_id}-{task}", f"workers.generator_{task}.run", (job_id,), timeout_s)
 
     def enqueue_fit(self, job_id: str) -> str:
         """Have `workers.fit.run(job_id)` called. Returns the part's id."""

@@ -5,39 +5,18 @@ A record is JSON in the object store under the key its class names in `key`; des
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, model_validator
 
-Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
-"""Ids in URLs and keys: lower-case letters, digits and dashes."""
-
-Color = Annotated[str, StringConstraints(pattern=r"^#[0-9a-f]{6}$", to_lower=True)]
+from service.label_schema import LabelSchema, Record
+from service.requests import GenerateRequest, Identifier, JobRequest
 
 
 def now() -> datetime:
     """The present, in UTC, to the millisecond."""
     moment = datetime.now(UTC)
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-
-
-class Record(BaseModel):
-    """Base of all records: unknown fields are refused, so that a typo is an error and not a default."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class LabelKind(StrEnum):
-    """What a label says about an image."""
-
-    SEGMENTATION = "segmentation"
-
-
-class LabelClass(Record):
-    """One class of a segmentation; its index is its place in the list."""
-
-    name: Annotated[str, StringConstraints(min_length=1, max_length=64, strip_whitespace=True)]
-    color: Color
 
 
 class GeneratorRecord(Record):
@@ -52,6 +31,9 @@ class GeneratorRecord(Record):
     sha256: str = Field(description="of weights.safetensors")
     source: str = Field(description="where it comes from: `bundled`, `trained`, `nvidia`, `rosinality`")
     has_encoder: bool
+    conditions: int = Field(default=0, description="classes of a class-conditional generator, else 0")
+    architecture: dict[str, Any] = Field(default_factory=dict, description="what fixes the shapes of the network")
+    latents: dict[str, float] = Field(default_factory=dict, description="statistics of w over random samples")
     created: datetime = Field(default_factory=now)
     provenance: dict[str, Any] = Field(default_factory=dict)
 
@@ -69,23 +51,33 @@ class Fitting(Record):
 
 
 class SeedRecord(Record):
-    """One seed: `projects/{id}/seeds/{index}/image.png` and `segmentation.png` beside it, at the generator's size."""
+    """One seed: `projects/{id}/seeds/{index}/image.png` at the generator's size, and beside it, as the project's label
+    kinds ask for, `segmentation.png`, `depth.png` (16 bits) and `labels.json` (keypoints and attributes)."""
 
     index: int
     name: str = Field(description="the uploaded NAME, without folder and suffix")
     fitting: Fitting
-    class_pixels: dict[str, int] = Field(description="pixels of each class in the fitted mask")
+    class_pixels: dict[str, int] = Field(default_factory=dict, description="pixels of each class in the fitted mask")
+    visible_points: int | None = Field(default=None, description="keypoints with visibility 2 in the fitted image")
+    known_depth: float | None = Field(default=None, description="share of the fitted pixels whose depth is known")
+    attributes: dict[str, str] = Field(default_factory=dict, description="attribute → value")
+    forced: bool = Field(default=False, description="enters the fit however badly it inverts")
     notes: list[str] = Field(default_factory=list, description="what was changed besides the fitting")
 
 
-class ProjectRecord(Record):
+class SeedLabels(Record):
+    """`labels.json` of a seed: what of its labels is not a picture. Pixels are those of the fitted image."""
+
+    keypoints: list[tuple[float, float, int]] | None = Field(default=None, description="x, y, visibility of each point")
+    attributes: list[int] | None = Field(default=None, description="index of each attribute's value, -1 if not known")
+
+
+class ProjectRecord(LabelSchema):
     """One generator, a label schema and 1 to 50 seeds."""
 
     id: Identifier
     name: str
     generator: Identifier
-    label_kinds: list[LabelKind]
-    classes: list[LabelClass]
     seeds: list[SeedRecord]
     created: datetime = Field(default_factory=now)
 
@@ -96,19 +88,6 @@ class ProjectRecord(Record):
     @staticmethod
     def seed_key(project_id: str, index: int, file: str) -> str:
         return f"projects/{project_id}/seeds/{index}/{file}"
-
-
-class GenerateRequest(Record):
-    """What `POST /generate` asks for."""
-
-    project_id: Identifier
-    count: int = Field(ge=1, description="samples to deliver, exactly")
-    seed: int = Field(default=0, ge=0, lt=2**63, description="sample i depends on this and i alone")
-    truncation: float = Field(default=1.0, ge=0.0, le=1.0, description="psi: 1 is the generator's full variety")
-    discard_fraction: float = Field(default=0.1, ge=0.0, le=0.9, description="share of uncertain samples to draw again")
-    formats: list[Literal["png"]] = Field(
-        default=["png"], min_length=1, description="png: images, masks, metadata.jsonl"
-    )
 
 
 class JobState(StrEnum):
@@ -127,8 +106,11 @@ class JobState(StrEnum):
 
 
 class Phase(StrEnum):
-    """The steps of a job, in order."""
+    """The steps of a job. A generate job goes through encode (once a generator), invert, fit, generate, package."""
 
+    IMPORT = "import"
+    TRAIN = "train"
+    ENCODE = "encode"
     INVERT = "invert"
     FIT = "fit"
     GENERATE = "generate"
@@ -138,13 +120,18 @@ class Phase(StrEnum):
 class Progress(Record):
     """How far the current phase is.
 
-    Units: seeds × steps for invert, steps for fit, samples for generate and package.
+    Units: bytes for import, images shown for train, steps for encode and fit, seeds × steps for invert, samples for
+    generate and package.
     """
 
     done: int = 0
     total: int = 0
     rate: float | None = Field(default=None, description="units per second over this phase")
     eta_s: float | None = Field(default=None, description="seconds to the end of this phase at that rate")
+    details: dict[str, float | str] = Field(
+        default_factory=dict,
+        description="what else this phase has to tell: `lpips`, `acceptance`, `slowest` stage, `busy.{stage}`, …",
+    )
 
 
 class JobError(Record):
@@ -159,7 +146,7 @@ class JobRecord(Record):
     """One accepted request. Written to the store when accepted and at its end; between the two, Redis knows more."""
 
     id: Identifier
-    request: GenerateRequest
+    request: JobRequest = Field(discriminator="task")
     state: JobState = JobState.QUEUED
     phase: Phase | None = None
     progress: Progress = Field(default_factory=Progress)
@@ -173,9 +160,43 @@ class JobRecord(Record):
     outputs: dict[str, str] = Field(default_factory=dict, description="format → key of its zip in the store")
     notes: list[str] = Field(default_factory=list, description="what the user should know about the result")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _records_of_old_were_of_one_kind(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(request := values.get("request"), dict) and "task" not in request:
+            return values | {"request": request | {"task": "generate"}}
+        return values
+
+    @property
+    def project_id(self) -> str | None:
+        """The project it is about, if it is about one."""
+        return getattr(self.request, "project_id", None)
+
+    @property
+    def generator_id(self) -> str | None:
+        """The generator it makes or changes, if it does."""
+        return getattr(self.request, "generator_id", None)
+
+    @property
+    def generate(self) -> GenerateRequest:
+        """The request of a generate job. Raises `TypeError` for a job of another kind."""
+        if not isinstance(self.request, GenerateRequest):
+            raise TypeError(f"job {self.id} is a {self.request.task} job")
+        return self.request
+
     @staticmethod
     def key(job_id: str) -> str:
         return f"jobs/{job_id}/job.json"
+
+
+def generator_key(generator_id: str, file: str) -> str:
+    """`generators/{id}/{file}`: weights.safetensors, encoder.safetensors, latents.safetensors, samples-0.70.png."""
+    return f"generators/{generator_id}/{file}"
+
+
+def upload_key(sha256: str) -> str:
+    """Where an uploaded checkpoint or zip waits for the worker that makes a generator of it."""
+    return f"uploads/{sha256}"
 
 
 def labeler_key(fit_key: str, file: str) -> str:

@@ -11,9 +11,10 @@ from PIL import Image
 
 from service.fitting import fit_image, fit_mask, plan_fitting
 from service.images import ImageRefused, read_image, read_mask
+from service.label_schema import LabelClass
 from service.problems import Complaint
 from service.project_spec import FILE as PROJECT_FILE
-from service.records import LabelClass, SeedRecord
+from service.records import SeedRecord
 from service.uploads import UploadDamaged, UploadedFile, shown
 
 FOLDERS = frozenset({"images", "segmentation"})

@@ -41,7 +41,17 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(default=64_000_000, ge=1)
     max_classes: int = Field(default=255, ge=2, le=255)
 
-    fit_timeout_s: int = Field(default=3600, ge=1)
+    max_checkpoint_bytes: int = Field(default=4 * 2**30, ge=1, description="Size of an uploaded checkpoint or zip")
+    import_memory_bytes: int = Field(
+        default=8 * 2**30, ge=2**28, description="Address space a checkpoint may take while it is read"
+    )
+    encoder_steps: int = Field(default=9000, ge=1, description="Training steps of an encoder, both stages together")
+    encoder_minutes: float = Field(default=60.0, gt=0, description="Wall time an encoder may train")
+
+    import_timeout_s: int = Field(default=1800, ge=1)
+    train_timeout_s: int = Field(default=14 * 24 * 3600, ge=1)
+    encode_timeout_s: int = Field(default=3 * 3600, ge=1)
+    fit_timeout_s: int = Field(default=4 * 3600, ge=1, description="An encoder trained first included")
     shard_timeout_s: int = Field(default=3600, ge=1)
     package_timeout_s: int = Field(default=6 * 3600, ge=1)
     shard_size: int | None = Field(default=None, ge=1, description="Samples per shard; None: chosen from `count`")

@@ -5,19 +5,9 @@ from typing import Self
 
 from pydantic import BaseModel, Field
 
-from service.records import (
-    GenerateRequest,
-    GeneratorRecord,
-    JobError,
-    JobRecord,
-    JobState,
-    LabelClass,
-    LabelKind,
-    Phase,
-    Progress,
-    ProjectRecord,
-    SeedRecord,
-)
+from service.label_schema import Attribute, DepthSchema, KeypointSchema, LabelClass, LabelKind
+from service.records import GeneratorRecord, JobError, JobRecord, JobState, Phase, Progress, ProjectRecord, SeedRecord
+from service.requests import JobRequest
 
 
 class ProjectLinks(BaseModel):
@@ -37,6 +27,9 @@ class ProjectView(BaseModel):
     generator: str
     label_kinds: list[LabelKind]
     classes: list[LabelClass]
+    keypoints: KeypointSchema | None
+    depth: DepthSchema | None
+    attributes: list[Attribute]
     seeds: list[SeedRecord]
     created: datetime
     links: ProjectLinks
@@ -46,7 +39,8 @@ class ProjectView(BaseModel):
         """The view of this record."""
         home = f"/projects/{project.id}"
         links = ProjectLinks(self=home, sheet=f"{home}/sheet.png", generator=f"/generators/{project.generator}")
-        return cls.model_validate(project.model_dump() | {"links": links.model_dump()})
+        derived = {"label_kinds": project.label_kinds, "links": links.model_dump()}
+        return cls.model_validate(project.model_dump() | derived)
 
 
 class ProjectSummary(BaseModel):
@@ -78,7 +72,8 @@ class JobLinks(BaseModel):
     """Where to go from a job. What is not there yet, or makes no sense any more, is null."""
 
     self: str
-    project: str
+    project: str | None = None
+    generator: str | None = None
     cancel: str | None = None
     preview: str | None = None
     download: dict[str, str] = Field(default_factory=dict, description="format → its zip")
@@ -91,7 +86,7 @@ class JobView(BaseModel):
     state: JobState
     phase: Phase | None
     progress: Progress
-    request: GenerateRequest
+    request: JobRequest = Field(discriminator="task")
     error: JobError | None
     notes: list[str]
     created: datetime
@@ -106,9 +101,10 @@ class JobView(BaseModel):
         succeeded = job.state is JobState.SUCCEEDED
         links = JobLinks(
             self=home,
-            project=f"/projects/{job.request.project_id}",
+            project=f"/projects/{job.project_id}" if job.project_id else None,
+            generator=f"/generators/{job.generator_id}" if job.generator_id else None,
             cancel=None if job.state.is_terminal else f"{home}/cancel",
-            preview=f"{home}/preview.png" if succeeded else None,
+            preview=f"{home}/preview.png" if succeeded and job.project_id else None,
             download={name: f"{home}/download?format={name}" for name in job.outputs} if succeeded else {},
         )
         fields = job.model_dump(include=set(cls.model_fields) - {"links"})

@@ -27,7 +27,7 @@ class DatasetCard:
 
         It holds no times, so that the same request gives the same bytes.
         """
-        request = self.job.request
+        request = self.job.generate
         return {
             "count": self.tally.samples,
             "resolution": self.generator.resolution,
@@ -56,7 +56,7 @@ class DatasetCard:
 
     def markdown(self) -> str:
         """README.md: what this is, how it was made, what is in it, how to load it and what to be careful about."""
-        request, size = self.job.request, self.generator.resolution
+        request, size = self.job.generate, self.generator.resolution
         rows = "\n".join(
             f"| {index} | {entry.name} | `{entry.color}` | {coverage.pixels / max(1, self.tally.pixels):.2%} "
             f"| {coverage.samples / max(1, self.tally.samples):.1%} |"

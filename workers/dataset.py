@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from service.records import LabelClass, shard_key
+from service.label_schema import LabelClass
+from service.records import shard_key
 from service.stores.protocol import Store
 from workers.plan import Plan
 from workers.public_errors import JobFailure

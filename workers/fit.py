@@ -32,7 +32,7 @@ def _planned(bench: Workbench) -> Plan:
     if plan is not None and has_labeler(bench.store, plan.fit_key):
         return plan
     key = ensure_labeler(bench, fit_settings(bench.settings))
-    count = bench.job.request.count
+    count = bench.job.generate.count
     plan = Plan(fit_key=key, count=count, shard_size=shard_size(count, bench.settings.shard_size))
     write_plan(bench.store, bench.job_id, plan)
     return plan

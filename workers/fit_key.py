@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from service.records import LabelClass
+from service.label_schema import LabelClass
 
 _FORMAT = 1
 """Raised when what lies under `labelers/{fit key}/` changes its form or its meaning."""

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from service.records import LabelClass
+from service.label_schema import LabelClass
 
 PAPER = (255, 255, 255)
 INK = (32, 33, 36)

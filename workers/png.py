@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.records import LabelClass
+from service.label_schema import LabelClass
 
 _COMPRESS_LEVEL = 4
 """zlib's; a step above it costs much time for few bytes on photographs."""

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from stream_zip import NO_COMPRESSION_32, NO_COMPRESSION_64, MemberFile, Method, stream_zip
 
-from service.records import LabelClass
+from service.label_schema import LabelClass
 from workers.dataset import coverage
 from workers.tars import PackedSample, SampleFacts
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from service.records import LabelClass
+from service.label_schema import LabelClass
 from workers.pictures import cell, grid, legend, overlay, page, side_by_side
 
 SAMPLES = 20

@@ -12,6 +12,6 @@ def recover(ledger: Ledger, queue: JobQueue) -> int:
     """
     jobs = 0
     for job in ledger.unfinished():
-        queue.enqueue_fit(job.id)
+        queue.enqueue_job(job)
         jobs += 1
     return jobs

@@ -56,7 +56,7 @@ def _samples(bench: Workbench, plan: Plan, indices: range) -> Iterator[Sample]:
         weights = Path(folder) / "labeler.safetensors"
         weights.write_bytes(bench.store.read(labeler_key(plan.fit_key, weights.name)))
         labeler = Labeler.load(weights, device)
-    request = bench.job.request
+    request = bench.job.generate
     return labeled_samples(bundle, labeler, request.seed, indices, request.truncation, request.discard_fraction)
 
 

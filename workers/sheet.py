@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from service.records import LabelClass
+from service.label_schema import LabelClass
 from workers.pictures import ALARM, FAINT, INK, cell, font, grid, legend, overlay, page, side_by_side
 
 _COLUMNS, _SIDE, _CAPTION = 3, 128, 22

@@ -56,7 +56,7 @@ class Workbench:
     @cached_property
     def project(self) -> ProjectRecord:
         """The job's project. Raises `JobFailure` if it was deleted meanwhile."""
-        project_id = self.job.request.project_id
+        project_id = self.job.project_id or ""
         project = find_project(self.store, project_id)
         if project is None:
             raise JobFailure("project-missing", f"Project {project_id} was deleted before its job could end.")
@@ -64,10 +64,11 @@ class Workbench:
 
     @cached_property
     def generator(self) -> GeneratorRecord:
-        """The project's generator. Raises `JobFailure` if it is not in the store."""
-        generator = find_generator(self.store, self.project.generator)
+        """The generator of the job or of its project. Raises `JobFailure` if it is not in the store."""
+        generator_id = self.job.generator_id or self.project.generator
+        generator = find_generator(self.store, generator_id)
         if generator is None:
-            raise JobFailure("generator-missing", f"Generator {self.project.generator} is not in the store.")
+            raise JobFailure("generator-missing", f"Generator {generator_id} is not in the store.")
         return generator
 
     def stop_if_cancelled(self) -> None:

@@ -44,7 +44,7 @@ def download(
     409 until the job has succeeded; 410 if it failed or was cancelled.
     """
     job = _succeeded(find_job(ledger, job_id))
-    name = format or job.request.formats[0]
+    name = format or next(iter(job.outputs))
     key = job.outputs.get(name)
     if key is None:
         made = ", ".join(sorted(job.outputs))

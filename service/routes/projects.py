@@ -93,7 +93,7 @@ def get_project(project_id: ProjectId, store: StoreDep) -> ProjectView:
 def delete_project(project_id: ProjectId, store: StoreDep, ledger: LedgerDep) -> None:
     """Remove the project and its seeds. Datasets made from it stay. 409 while unfinished jobs use it."""
     _project(store, project_id)
-    users = [job.id for job in ledger.unfinished() if job.request.project_id == project_id]
+    users = [job.id for job in ledger.unfinished() if job.project_id == project_id]
     if users:
         detail = f"{len(users)} unfinished jobs use the project; cancel them first: {', '.join(users[:5])}."
         raise Problem(409, "project-in-use", "Project in use", detail)

@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from labelmint.supervisor import ChildKeepsDying, Supervisor
-from service.records import GenerateRequest, JobRecord
+from service.records import JobRecord
+from service.requests import GenerateRequest
 from service.stores import FileStore
 from tests.workers.processes import ROOT, children_of, running, wait_for
 from tests.workers.world import PROJECT

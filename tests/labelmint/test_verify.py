@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from labelmint.verify import DatasetBroken, verify_png_zip
-from service.records import LabelClass
+from service.label_schema import LabelClass
 from workers.png import image_png, mask_png, palette
 from workers.png_format import Enclosures, png_zip
 from workers.tars import PackedSample, SampleFacts

@@ -1,6 +1,7 @@
 """Records for tests."""
 
-from service.records import GenerateRequest, GeneratorRecord, JobRecord
+from service.records import GeneratorRecord, JobRecord
+from service.requests import GenerateRequest
 
 
 def make_job(job_id: str = "job-1", count: int = 100) -> JobRecord:

@@ -11,8 +11,9 @@ from models.fitting import FitSettings
 from models.inversion.refinement import RefinementSettings
 from service.ledger import Ledger
 from service.queue import JobQueue
-from service.records import GenerateRequest, JobRecord
+from service.records import JobRecord
 from service.redis_client import connect
+from service.requests import GenerateRequest
 from service.settings import Settings
 from service.stores import FileStore
 from tests.workers.world import PROJECT, make_world

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.records import LabelClass
+from service.label_schema import LabelClass
 from workers.fit_key import fit_key
 
 GENERATOR = {"weights.safetensors": "aa", "encoder.safetensors": "bb"}

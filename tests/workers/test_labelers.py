@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import redis as redis_client
 
-from service.records import GenerateRequest, JobRecord, Phase, labeler_key
+from service.records import JobRecord, Phase, labeler_key
+from service.requests import GenerateRequest
 from tests.workers.conftest import QUICK_FIT, NewJob
 from tests.workers.world import PROJECT
 from workers.fit_lock import fit_lock

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.records import LabelClass
+from service.label_schema import LabelClass
 from workers.pictures import cell, legend, overlay
 from workers.preview import preview_png
 from workers.sheet import SheetRow, sheet_png

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from service.records import LabelClass
+from service.label_schema import LabelClass
 from workers.png import image_png, mask_png, palette, read_image, read_mask
 
 CLASSES = [LabelClass(name="background", color="#000000"), LabelClass(name="bear", color="#8b5a2b")]

@@ -14,7 +14,8 @@ from rq.serializers import JSONSerializer
 
 from service.ledger import Ledger
 from service.queue import QUEUE_NAME
-from service.records import GenerateRequest, JobRecord, JobState
+from service.records import JobRecord, JobState
+from service.requests import GenerateRequest
 from service.settings import Settings
 from service.stores import FileStore
 from tests.workers.processes import children_of, kill, running, wait_for

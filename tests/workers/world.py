@@ -11,7 +11,8 @@ from models.generator import Architecture, Generator
 from models.inversion.latents import LatentStatistics
 from models.pictures import to_uint8
 from models.sampling import latent
-from service.records import Fitting, LabelClass, LabelKind, ProjectRecord, SeedRecord
+from service.label_schema import LabelClass
+from service.records import Fitting, ProjectRecord, SeedRecord
 from service.stores import FileStore
 from workers.png import image_png, mask_png, palette
 from workers.publish import publish_generator
@@ -61,7 +62,6 @@ def make_world(store: FileStore, scratch: Path) -> ProjectRecord:
         id=PROJECT,
         name="Brightness",
         generator=GENERATOR,
-        label_kinds=[LabelKind.SEGMENTATION],
         classes=CLASSES,
         seeds=seeds,
     )

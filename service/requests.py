@@ -1,0 +1,159 @@
+"""What a job is asked to do, one class a kind of job; `task` tells them apart in a job's record."""
+
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from service.augmentation import AugmentStep
+from service.label_schema import Name, Record
+
+Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+"""Ids in URLs and keys: lower-case letters, digits and dashes."""
+
+
+class DatasetFormat(StrEnum):
+    """How a dataset is laid out in its zip."""
+
+    PNG = "png"
+    COCO = "coco"
+    YOLO = "yolo"
+    VOC = "voc"
+    HUGGINGFACE = "huggingface"
+    WEBDATASET = "webdataset"
+
+
+class ImageFormat(StrEnum):
+    """How the images of a dataset are compressed. PNG loses nothing."""
+
+    PNG = "png"
+    JPEG = "jpeg"
+    WEBP = "webp"
+
+
+class Split(Record):
+    """Shares of a dataset; they add up to 1. A sample's part depends on its index and these shares alone."""
+
+    train: float = Field(default=1.0, ge=0.0, le=1.0)
+    val: float = Field(default=0.0, ge=0.0, le=1.0)
+    test: float = Field(default=0.0, ge=0.0, le=1.0)
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if abs(self.train + self.val + self.test - 1) > 1e-6:
+            raise ValueError("train, val and test add up to 1")
+        return self
+
+
+class Coverage(Record):
+    """Samples in which a segmentation class fills a least share of the pixels."""
+
+    samples: int = Field(ge=1)
+    min_share: float = Field(gt=0.0, lt=1.0, description="of the image's pixels")
+
+
+class Balance(Record):
+    """What the samples of a dataset are to show. Samples beyond those asked for here are drawn freely."""
+
+    classes: dict[Name, int] = Field(
+        default_factory=dict,
+        alias="class",
+        description="attribute value → samples that show it; `attribute=value` where a value is of several attributes",
+    )
+    coverage: dict[Name, Coverage] = Field(
+        default_factory=dict, description="segmentation class → samples that show it"
+    )
+    max_attempts: int = Field(default=64, ge=1, le=10_000, description="draws for one sample before it is given up on")
+
+    @property
+    def samples(self) -> int:
+        """How many samples are spoken for."""
+        return sum(self.classes.values()) + sum(wish.samples for wish in self.coverage.values())
+
+
+class Packaging(Record):
+    """How a dataset is packed; the samples are the same whatever it says."""
+
+    formats: list[DatasetFormat] = Field(default=[DatasetFormat.PNG], min_length=1)
+    split: Split | None = Field(default=None, description="without it, everything is `train`")
+
+    @model_validator(mode="after")
+    def _each_format_once(self) -> Self:
+        if len(set(self.formats)) < len(self.formats):
+            raise ValueError("each format is named once")
+        return self
+
+
+class GenerateRequest(Packaging):
+    """What `POST /generate` asks for."""
+
+    task: Literal["generate"] = "generate"
+    project_id: Identifier
+    count: int = Field(ge=1, description="samples to generate, exactly")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="sample i depends on this and i alone")
+    truncation: float = Field(default=1.0, ge=0.0, le=1.0, description="psi: 1 is the generator's full variety")
+    discard_fraction: float = Field(default=0.1, ge=0.0, le=0.9, description="share of uncertain samples to draw again")
+    ignore_fraction: float = Field(
+        default=0.0, ge=0.0, le=0.5, description="share of a mask's pixels, the most uncertain ones, to mark 255"
+    )
+    condition: int | None = Field(
+        default=None, ge=0, description="class index for a class-conditional generator; left out: all, in turn"
+    )
+    image_format: ImageFormat = ImageFormat.PNG
+    augment: list[AugmentStep] = Field(default_factory=list, max_length=32, description="applied in this order")
+    multiply: int = Field(default=1, ge=1, le=100, description="augmented versions of each sample")
+    balance: Balance | None = None
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        if self.multiply > 1 and not self.augment:
+            raise ValueError("`multiply` makes augmented versions: name the steps in `augment`")
+        if self.balance is not None and self.balance.samples > self.count:
+            raise ValueError(f"`balance` speaks for {self.balance.samples} samples, `count` is {self.count}")
+        return self
+
+    @property
+    def delivered(self) -> int:
+        """Images in the dataset."""
+        return self.count * self.multiply
+
+
+class PackageRequest(Packaging):
+    """Pack a finished dataset once more, in formats that it does not have yet. Nothing is generated again."""
+
+    task: Literal["package"] = "package"
+    job_id: Identifier = Field(description="the job that made the dataset")
+    project_id: Identifier
+
+
+class ImportRequest(Record):
+    """Make a generator of an uploaded checkpoint."""
+
+    task: Literal["import"] = "import"
+    generator_id: Identifier
+    name: Name
+    sha256: str = Field(description="of the upload, which lies under `uploads/{sha256}`")
+
+
+class TrainRequest(Record):
+    """Train a generator on an uploaded zip of unlabeled images."""
+
+    task: Literal["train"] = "train"
+    generator_id: Identifier
+    name: Name
+    sha256: str = Field(description="of the upload, which lies under `uploads/{sha256}`")
+    resolution: int = Field(default=64, description="pixels a side: a power of two from 32 to 1024")
+    kimg: float = Field(default=300.0, gt=0, description="thousands of images to show")
+    mirror: bool = Field(default=True, description="show mirrored images as well")
+    start: Identifier | None = Field(default=None, description="a generator of the same architecture to begin from")
+    seed: int = Field(default=0, ge=0, lt=2**63)
+
+
+class EncodeRequest(Record):
+    """Train the encoder of a generator."""
+
+    task: Literal["encode"] = "encode"
+    generator_id: Identifier
+
+
+JobRequest = GenerateRequest | PackageRequest | ImportRequest | TrainRequest | EncodeRequest
