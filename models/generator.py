@@ -7,6 +7,7 @@ paper's. Pure PyTorch, one code path for CPU and GPU; parameter names and layout
 import math
 from dataclasses import asdict, dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,14 +16,27 @@ from torch import Tensor, nn
 LRELU_SLOPE = 0.2
 LRELU_GAIN = math.sqrt(2)
 RESAMPLE_TAPS = (1.0, 3.0, 3.0, 1.0)
+LARGEST_WIDTH = 16384
+LARGEST_C_DIM = 100_000
+
+EPSILON = 1e-8
+"""Keeps normalisation and demodulation from dividing by zero; its place matters for equality with other trainers."""
+
+SMALLEST_SQUARE = 1e-20
+"""Mean square below which weights and styles count as zero."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """Everything that fixes the shapes of a generator; stored in the header of its weights.
+    """Everything that fixes the shapes and the arithmetic of a generator; stored in the header of its weights.
 
     resolution: pixels a side, a power of two from 8 to 1024. channel_base, channel_max: a block of resolution r has
-    min(channel_base / r, channel_max) channels. noise: whether the style blocks add their fixed noise buffers.
+    min(channel_base / r, channel_max) channels, unless `widths` lists the channels of every block from 4×4 up. noise:
+    whether the style blocks add their fixed noise buffers. c_dim: classes of a conditional generator, 0 for none.
+    conv_clamp: largest magnitude of what a convolution puts out, for weights that were trained with such a bound.
+    mapping_width, embed_width: inner features of the mapping and features of an embedded class; None: w_dim.
+    mapping_rate: learning rate multiplier of the mapping. epsilon_on_mean: demodulation adds its epsilon to the mean
+    square of the weights instead of their sum, as generators in rosinality's layout do.
     """
 
     resolution: int
@@ -32,10 +46,36 @@ class Architecture:
     channel_base: int = 32768
     channel_max: int = 512
     noise: bool = True
+    c_dim: int = 0
+    conv_clamp: float | None = None
+    mapping_width: int | None = None
+    embed_width: int | None = None
+    mapping_rate: float = 0.01
+    widths: tuple[int, ...] | None = None
+    epsilon_on_mean: bool = False
 
     def __post_init__(self) -> None:
         if self.resolution not in (8, 16, 32, 64, 128, 256, 512, 1024):
             raise ValueError(f"resolution {self.resolution}: must be a power of two from 8 to 1024")
+        _within("z_dim", self.z_dim, 1, LARGEST_WIDTH)
+        _within("w_dim", self.w_dim, 1, LARGEST_WIDTH)
+        _within("c_dim", self.c_dim, 0, LARGEST_C_DIM)
+        _within("mapping_layers", self.mapping_layers, 0, 64)
+        for name in ("mapping_width", "embed_width"):
+            if (width := getattr(self, name)) is not None:
+                _within(name, width, 1, LARGEST_WIDTH)
+        if self.conv_clamp is not None and not 0 < self.conv_clamp < math.inf:
+            raise ValueError(f"conv_clamp {self.conv_clamp}: must be a positive number")
+        if not 0 < self.mapping_rate < math.inf:
+            raise ValueError(f"mapping_rate {self.mapping_rate}: must be a positive number")
+        if self.widths is not None:
+            object.__setattr__(self, "widths", tuple(self.widths))
+            if len(self.widths) != len(self.resolutions):
+                raise ValueError(f"widths {self.widths}: must be one for each of {self.resolutions}")
+        for resolution in self.resolutions:
+            _within(f"channels at {resolution}", self.channels(resolution), 1, LARGEST_WIDTH)
+        if self.mapping_layers == 0 and self.mapping_widths[0] != self.w_dim:
+            raise ValueError(f"mapping_layers 0: what enters the mapping must have w_dim {self.w_dim} features")
 
     @property
     def resolutions(self) -> list[int]:
@@ -52,13 +92,31 @@ class Architecture:
         """Channels of each style block's output, from coarse to fine."""
         return [self.channels(r) for r in self.resolutions for _ in range(1 if r == 4 else 2)]
 
+    @property
+    def class_features(self) -> int:
+        """Features of an embedded class; 0 without classes."""
+        return (self.embed_width or self.w_dim) if self.c_dim else 0
+
+    @property
+    def mapping_widths(self) -> list[int]:
+        """Features that enter the mapping, and those that leave each of its layers."""
+        inner = [self.mapping_width or self.w_dim] * (self.mapping_layers - 1)
+        return [self.z_dim + self.class_features, *inner, *([self.w_dim] if self.mapping_layers else [])]
+
     def channels(self, resolution: int) -> int:
         """Channels of the block at `resolution`."""
+        if self.widths is not None:
+            return self.widths[self.resolutions.index(resolution)]
         return min(self.channel_base // resolution, self.channel_max)
 
-    def to_dict(self) -> dict[str, int | bool]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; `Architecture(**d)` undoes it."""
         return asdict(self)
+
+
+def _within(name: str, value: int, least: int, most: int) -> None:
+    if not isinstance(value, int) or not least <= value <= most:
+        raise ValueError(f"{name} {value!r}: must be a whole number from {least} to {most}")
 
 
 class FullyConnected(nn.Module):
@@ -85,25 +143,53 @@ class FullyConnected(nn.Module):
         return F.leaky_relu(y, LRELU_SLOPE) * LRELU_GAIN if self.activate else y
 
 
+def normalize(x: Tensor) -> Tensor:
+    """Bring each row of (B, N) to unit mean square."""
+    return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + EPSILON)
+
+
 class Mapping(nn.Module):
-    """z → w: a normalisation and a few fully connected layers with learning rate multiplier 0.01."""
+    """z → w: a normalisation and a few fully connected layers with a small learning rate multiplier. A conditional
+    generator's class is embedded, normalised and put beside z."""
 
     w_avg: Tensor
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        widths = [architecture.z_dim] + [architecture.w_dim] * architecture.mapping_layers
+        self.c_dim = architecture.c_dim
+        self.embed = FullyConnected(self.c_dim, architecture.class_features) if self.c_dim else None
         self.layers = nn.ModuleList(
-            FullyConnected(i, o, lr_multiplier=0.01, activate=True) for i, o in pairwise(widths)
+            FullyConnected(i, o, lr_multiplier=architecture.mapping_rate, activate=True)
+            for i, o in pairwise(architecture.mapping_widths)
         )
         self.register_buffer("w_avg", torch.zeros(architecture.w_dim))
 
-    def forward(self, z: Tensor, truncation: float = 1.0) -> Tensor:
-        """Map (B, z_dim) to (B, w_dim), pulled towards `w_avg` by truncation psi (1 leaves w as it is)."""
-        w = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + 1e-8)
+    def forward(self, z: Tensor, truncation: float = 1.0, c: Tensor | None = None) -> Tensor:
+        """Map (B, z_dim) to (B, w_dim), pulled towards `w_avg` by truncation psi (1 leaves w as it is).
+
+        Args:
+            c: float32 (B, c_dim), one-hot class labels; a conditional generator needs them, others take none.
+
+        Raises:
+            ValueError: `c` is missing, of another shape, or for a generator without classes.
+        """
+        w = normalize(z)
+        if self.embed is not None:
+            if c is None or c.shape != (len(z), self.c_dim):
+                raise ValueError(f"this generator is conditional: give one of its {self.c_dim} classes for each latent")
+            w = torch.cat([w, normalize(self.embed(c))], dim=1)
+        elif c is not None:
+            raise ValueError("this generator has no classes")
         for layer in self.layers:
             w = layer(w)
         return w if truncation == 1.0 else self.w_avg.lerp(w, truncation)
+
+    def random_classes(self, count: int, random: torch.Generator) -> Tensor | None:
+        """One-hot labels (count, c_dim) of classes drawn evenly with a CPU generator; None without classes."""
+        if not self.c_dim:
+            return None
+        classes = torch.randint(self.c_dim, [count], generator=random)
+        return F.one_hot(classes, self.c_dim).float().to(self.w_avg.device)
 
 
 def resample_kernel(channels: int, gain: float, like: Tensor) -> Tensor:
@@ -121,7 +207,12 @@ def upsample_image(image: Tensor) -> Tensor:
 
 
 def modulated_convolution(
-    x: Tensor, weight: Tensor, styles: Tensor, demodulate: bool = True, up: bool = False
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    demodulate: bool = True,
+    up: bool = False,
+    epsilon: float = EPSILON,
 ) -> Tensor:
     """Modulate, convolve, demodulate (Eq. 1 and 3) with one shared convolution instead of one per sample.
 
@@ -134,15 +225,17 @@ def modulated_convolution(
         styles: (B, I) float32.
         demodulate: bring every output channel back to unit expected variance.
         up: double the resolution: a transposed convolution of stride 2, then the resample filter.
+        epsilon: added to the sum of squares of a modulated weight by which demodulation divides.
 
     Returns:
         (B, O, H, W), or (B, O, 2H, 2W) with `up`, in the precision of x.
     """
     kernel = weight.shape[-1]
     if demodulate:
-        # Demodulation divides any scale out again; unit scales keep half precision in range.
-        weight = weight * torch.rsqrt(weight.square().mean(dim=(1, 2, 3), keepdim=True))
-        styles = styles * torch.rsqrt(styles.square().mean(dim=1, keepdim=True))
+        # Demodulation divides any scale out again, from its epsilon too; unit scales keep half precision in range.
+        weight_scale = torch.rsqrt(weight.square().mean(dim=(1, 2, 3), keepdim=True).clamp(min=SMALLEST_SQUARE))
+        style_scale = torch.rsqrt(styles.square().mean(dim=1, keepdim=True).clamp(min=SMALLEST_SQUARE))
+        weight, styles = weight * weight_scale, styles * style_scale
     x = x * styles.to(x.dtype)[:, :, None, None]
     shared = weight.to(x.dtype)
     if up:
@@ -152,12 +245,14 @@ def modulated_convolution(
         x = F.conv2d(x, shared, padding=kernel // 2)
     if demodulate:
         energy = styles.square() @ weight.square().sum(dim=(2, 3)).T
-        x = x * torch.rsqrt(energy + 1e-8).to(x.dtype)[:, :, None, None]
+        floor = epsilon * style_scale.square() * weight_scale.square().flatten()
+        x = x * torch.rsqrt(energy + floor).to(x.dtype)[:, :, None, None]
     return x
 
 
 class StyleBlock(nn.Module):
-    """One style block: affine → modulated 3×3 convolution → noise → bias → leaky ReLU. Its output is a feature."""
+    """One style block: affine → modulated 3×3 convolution → noise → bias → leaky ReLU → clamp. Its output is a
+    feature."""
 
     noise_const: Tensor
 
@@ -169,6 +264,8 @@ class StyleBlock(nn.Module):
         self.affine = FullyConnected(architecture.w_dim, in_channels, bias_init=1.0)
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
         self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.clamp = architecture.conv_clamp
+        self.epsilon = EPSILON * (9 * in_channels if architecture.epsilon_on_mean else 1)
         self.noise_strength: Tensor | None = None
         if architecture.noise:
             self.noise_strength = nn.Parameter(torch.zeros(()))
@@ -176,11 +273,12 @@ class StyleBlock(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, random_noise: bool = False) -> Tensor:
         """(B, I, H, W) and w (B, w_dim) → (B, O, H', W')."""
-        x = modulated_convolution(x, self.weight, self.affine(w), up=self.up)
+        x = modulated_convolution(x, self.weight, self.affine(w), up=self.up, epsilon=self.epsilon)
         if self.noise_strength is not None:
             noise = torch.randn_like(x[:, :1]) if random_noise else self.noise_const.to(x.dtype)
             x = x + noise * self.noise_strength.to(x.dtype)
-        return F.leaky_relu(x + self.bias.to(x.dtype)[:, None, None], LRELU_SLOPE).mul_(LRELU_GAIN)
+        x = F.leaky_relu(x + self.bias.to(x.dtype)[:, None, None], LRELU_SLOPE).mul_(LRELU_GAIN)
+        return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
 
 
 class ToRGB(nn.Module):
@@ -192,11 +290,13 @@ class ToRGB(nn.Module):
         self.weight = nn.Parameter(torch.randn(3, in_channels, 1, 1))
         self.bias = nn.Parameter(torch.zeros(3))
         self.weight_gain = 1 / math.sqrt(in_channels)
+        self.clamp = architecture.conv_clamp
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """(B, I, H, W) → float32 (B, 3, H, W)."""
         styles = self.affine(w) * self.weight_gain
-        return modulated_convolution(x, self.weight, styles, demodulate=False).float() + self.bias[:, None, None]
+        color = modulated_convolution(x, self.weight, styles, demodulate=False).float() + self.bias[:, None, None]
+        return color if self.clamp is None else color.clamp(-self.clamp, self.clamp)
 
 
 class Synthesis(nn.Module):
@@ -259,7 +359,13 @@ class Generator(nn.Module):
         """Repeat w (B, w_dim) for every style block: (B, num_ws, w_dim)."""
         return w.unsqueeze(1).expand(-1, self.architecture.num_ws, -1)
 
-    def forward(self, z: Tensor, truncation: float = 1.0, precision: torch.dtype = torch.float32) -> Tensor:
-        """Images (B, 3, R, R) float32 of latents z (B, z_dim)."""
-        image: Tensor = self.synthesis(self.broadcast(self.mapping(z, truncation)), precision)[0]
+    def forward(
+        self,
+        z: Tensor,
+        truncation: float = 1.0,
+        precision: torch.dtype = torch.float32,
+        c: Tensor | None = None,
+    ) -> Tensor:
+        """Images (B, 3, R, R) float32 of latents z (B, z_dim), of classes c (B, c_dim) if it is conditional."""
+        image: Tensor = self.synthesis(self.broadcast(self.mapping(z, truncation, c)), precision)[0]
         return image
