@@ -5,11 +5,15 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Header, Request, Response
 
 from service.accepting import accept_job
+from service.balance import look_up
 from service.dependencies import LedgerDep, QueueDep, SettingsDep, StoreDep
+from service.generators import find_generator
 from service.openapi import problems
 from service.problems import Complaint, invalid_request, unsupported_media_type
 from service.projects import find_project
+from service.records import GeneratorRecord, ProjectRecord
 from service.requests import GenerateRequest
+from service.stores.protocol import Store
 from service.views import JobView
 
 router = APIRouter(tags=["jobs"])
@@ -17,6 +21,23 @@ router = APIRouter(tags=["jobs"])
 _POLL_AFTER_S = 2
 _EXAMPLES = {
     "200 samples": {"value": {"project_id": "k3v9p2m7xq4a", "count": 200, "seed": 1}},
+    "COCO and YOLO, split": {
+        "value": {
+            "project_id": "k3v9p2m7xq4a",
+            "count": 5000,
+            "formats": ["coco", "yolo"],
+            "split": {"train": 0.8, "val": 0.2},
+            "image_format": "jpeg",
+        }
+    },
+    "500 pandas among 2,000, flipped and recoloured": {
+        "value": {
+            "project_id": "k3v9p2m7xq4a",
+            "count": 2000,
+            "balance": {"class": {"panda": 500}},
+            "augment": [{"name": "HorizontalFlip", "p": 0.5}, {"name": "RGBShift", "p": 0.3}],
+        }
+    },
     "less variety, stricter": {
         "value": {"project_id": "k3v9p2m7xq4a", "count": 10000, "truncation": 0.7, "discard_fraction": 0.2}
     },
@@ -53,20 +74,37 @@ def generate(
     The answer is a job to watch at `Location`. Sample i depends on `seed` and i alone: the same request gives the same
     bytes for every image and mask.
     """
-    _check(wanted, settings.max_count, known_project=find_project(store, wanted.project_id) is not None)
+    _check(wanted, settings.max_count, store)
     job = accept_job(wanted, idempotency_key, ledger, queue)
     response.headers["Location"] = f"/jobs/{job.id}"
     response.headers["Retry-After"] = str(_POLL_AFTER_S)
     return JobView.of(job)
 
 
-def _check(wanted: GenerateRequest, max_count: int, known_project: bool) -> None:
+def _check(wanted: GenerateRequest, max_count: int, store: Store) -> None:
     errors = []
-    if wanted.count > max_count:
+    if wanted.delivered > max_count:
         remedy = "ask for fewer, in several jobs with different seeds"
         errors.append(Complaint(field="count", message=f"it may be {max_count} at most", remedy=remedy))
-    if not known_project:
+    project = find_project(store, wanted.project_id)
+    if project is None:
         remedy = "create one with POST /projects; GET /projects lists those there are"
         errors.append(Complaint(field="project_id", message="there is no such project", remedy=remedy))
+    else:
+        errors += _misfits(wanted, project, find_generator(store, project.generator))
     if errors:
         raise invalid_request(errors)
+
+
+def _misfits(wanted: GenerateRequest, project: ProjectRecord, generator: GeneratorRecord | None) -> list[Complaint]:
+    """What the request asks for that this project or its generator cannot give."""
+    complaints = look_up(wanted.balance, project)[1] if wanted.balance is not None else []
+    if wanted.ignore_fraction and not project.classes:
+        remedy = "leave it out: it marks pixels of masks"
+        complaints.append(Complaint(field="ignore_fraction", message="the project has no segmentation", remedy=remedy))
+    conditions = generator.conditions if generator is not None else 0
+    if wanted.condition is not None and wanted.condition >= conditions:
+        message = f"the generator has {conditions} classes" if conditions else "the generator is not class-conditional"
+        remedy = f"choose 0 to {conditions - 1}" if conditions else "leave it out"
+        complaints.append(Complaint(field="condition", message=message, remedy=remedy))
+    return complaints
