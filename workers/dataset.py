@@ -64,9 +64,9 @@ class Tally:
     def add(self, facts: SampleFacts) -> None:
         """Count one sample."""
         self.samples += 1
-        self.pixels += sum(facts.class_pixels)
+        self.pixels += sum(facts.class_pixels or [])
         self.uncertainty_sum += facts.uncertainty
-        for coverage, pixels in zip(self.classes, facts.class_pixels, strict=True):
+        for coverage, pixels in zip(self.classes, facts.class_pixels or [], strict=True):
             coverage.pixels += pixels
             coverage.samples += pixels > 0
 
@@ -78,5 +78,6 @@ class Tally:
 
 def coverage(facts: SampleFacts) -> list[float]:
     """Each class's share of one sample's pixels, rounded to six places; they add up to 1."""
-    total = sum(facts.class_pixels)
-    return [round(pixels / total, 6) for pixels in facts.class_pixels]
+    pixels = facts.class_pixels or []
+    total = max(1, sum(pixels))
+    return [round(count / total, 6) for count in pixels]

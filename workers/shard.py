@@ -62,5 +62,6 @@ def _samples(bench: Workbench, plan: Plan, indices: range) -> Iterator[Sample]:
 
 def _packed(sample: Sample, colors: bytes, classes: int) -> PackedSample:
     pixels = np.bincount(sample.mask.ravel(), minlength=classes).tolist()
-    facts = SampleFacts(sample.index, float(sample.uncertainty), pixels)
-    return PackedSample(facts, image_png(sample.image), mask_png(sample.mask, colors))
+    uncertainty = float(sample.uncertainty)
+    facts = SampleFacts(sample.index, sample.index, 0, uncertainty, {"segmentation": uncertainty}, pixels)
+    return PackedSample(facts, image_png(sample.image), mask=mask_png(sample.mask, colors))

@@ -1,33 +1,65 @@
-"""Shards as WebDataset tars: three members a sample, and the same samples always give the same bytes."""
+"""Shards as WebDataset tars: a few members a sample, and the same samples always give the same bytes."""
 
 import io
 import json
 import tarfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import BinaryIO
+from dataclasses import dataclass, fields
+from typing import BinaryIO, ClassVar
 
-IMAGE, MASK, FACTS = "image.png", "segmentation.png", "json"
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+IMAGE_SUFFIXES = ("png", "jpg", "webp")
+MASK, DEPTH, FACTS = "segmentation.png", "depth.png", "json"
+_IMAGES = {f"image.{suffix}": suffix for suffix in IMAGE_SUFFIXES}
+
+Point = tuple[float, float, int]
+"""x and y in pixels from the top left corner, and visibility, as `ImageLabels` has them."""
 
 
 @dataclass(frozen=True, slots=True)
 class SampleFacts:
-    """What a shard says about a sample beside its pictures."""
+    """What a shard says about a sample beside its pictures. A label kind that the project does not have is None."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
     index: int
+    """source × versions of a sample + version"""
+    source: int
+    """Which generated sample this is, or is an augmented version of."""
+    version: int
     uncertainty: float
-    """Jensen-Shannon divergence of the labeler's members over the sample's most uncertain pixels, in nats."""
-    class_pixels: list[int]
-    """Pixels of each class in the mask."""
+    """Jensen-Shannon divergence of the labeler's members over the sample's most uncertain pixels, in nats; the mean of
+    the label kinds."""
+    kinds: dict[str, float]
+    """The uncertainty of each label kind."""
+    class_pixels: list[int] | None = None
+    """Pixels of each class in the mask; those marked 255 are in none."""
+    keypoints: list[Point] | None = None
+    attributes: list[int] | None = None
+    """The index of each attribute's value; -1 where it is not known."""
+    attempts: int = 1
+    """How many candidates were drawn for it."""
+    met: bool = True
+    """Whether it shows what balancing wished of it."""
+
+
+_FIELDS = tuple(field.name for field in fields(SampleFacts))
+_FACTS = TypeAdapter(SampleFacts)
 
 
 @dataclass(frozen=True, slots=True)
 class PackedSample:
-    """One sample as it lies in a shard: PNG bytes of image and mask, and its facts."""
+    """One sample as it lies in a shard: its facts, and the bytes of its files."""
 
     facts: SampleFacts
     image: bytes
-    mask: bytes
+    image_suffix: str = "png"
+    """One of `IMAGE_SUFFIXES`."""
+    mask: bytes | None = None
+    """8-bit palette PNG of class indices; 255 is ignored."""
+    depth: bytes | None = None
+    """16-bit grey PNG; depth = pixel × the schema's scale, 0 is not known."""
 
 
 class ShardWriter:
@@ -43,17 +75,31 @@ class ShardWriter:
         self._tar.close()
 
     def add(self, sample: PackedSample) -> None:
-        """Append one sample as `000000123.image.png`, `000000123.segmentation.png` and `000000123.json`."""
+        """Append one sample: `000000123.image.png` (or jpg, webp), as there are labels `000000123.segmentation.png` and
+        `000000123.depth.png`, and `000000123.json`.
+
+        Raises `ValueError` if one of the facts is not a finite number.
+        """
         stem = f"{sample.facts.index:09d}"
-        self._member(f"{stem}.{IMAGE}", sample.image)
-        self._member(f"{stem}.{MASK}", sample.mask)
-        self._member(f"{stem}.{FACTS}", json.dumps(asdict(sample.facts), sort_keys=True).encode())
+        self._member(f"{stem}.image.{sample.image_suffix}", sample.image)
+        if sample.mask is not None:
+            self._member(f"{stem}.{MASK}", sample.mask)
+        if sample.depth is not None:
+            self._member(f"{stem}.{DEPTH}", sample.depth)
+        self._member(f"{stem}.{FACTS}", facts_json(sample.facts))
 
     def _member(self, name: str, data: bytes) -> None:
         info = tarfile.TarInfo(name)  # owner and times stay 0, so that the bytes depend on the samples alone
         info.size = len(data)
         info.mode = 0o644
         self._tar.addfile(info, io.BytesIO(data))
+        self._tar.members.clear()  # type: ignore[attr-defined]  # it would keep an entry a member
+
+
+def facts_json(facts: SampleFacts) -> bytes:
+    """Facts as compact JSON with sorted names. Raises `ValueError` if a number is not finite."""
+    values = {name: getattr(facts, name) for name in _FIELDS}
+    return json.dumps(values, separators=(",", ":"), sort_keys=True, allow_nan=False).encode()
 
 
 class ShardDamaged(Exception):
@@ -80,11 +126,25 @@ def _samples(tar: tarfile.TarFile) -> Iterator[PackedSample]:
         member = tar.extractfile(info)
         if member is None:
             raise ShardDamaged(f"{info.name} is not a file")
+        if suffix in parts:
+            raise ShardDamaged(f"{info.name} occurs twice")
         parts[suffix] = member.read()
-        if len(parts) == 3:
-            if parts.keys() != {IMAGE, MASK, FACTS}:
-                raise ShardDamaged(f"sample {stem} has members {sorted(parts)}")
-            yield PackedSample(SampleFacts(**json.loads(parts[FACTS])), parts[IMAGE], parts[MASK])
+        tar.members.clear()  # type: ignore[attr-defined]  # it would keep an entry a member
+        if suffix == FACTS:  # the last one of a sample
+            yield _sample(stem, parts)
             parts = {}
     if parts:
         raise ShardDamaged(f"sample {stem} lacks a member")
+
+
+def _sample(stem: str, parts: dict[str, bytes]) -> PackedSample:
+    images = [name for name in parts if name in _IMAGES]
+    if len(images) != 1 or parts.keys() - {MASK, DEPTH, FACTS, *images}:
+        raise ShardDamaged(f"sample {stem} has members {sorted(parts)}")
+    try:
+        facts = _FACTS.validate_json(parts[FACTS])
+    except ValidationError as error:
+        raise ShardDamaged(f"the facts of sample {stem} are not those of a sample") from error
+    if stem != f"{facts.index:09d}":
+        raise ShardDamaged(f"sample {stem} says that it is {facts.index}")
+    return PackedSample(facts, parts[images[0]], _IMAGES[images[0]], parts.get(MASK), parts.get(DEPTH))

@@ -12,9 +12,24 @@ from workers.tars import PackedSample, SampleFacts, ShardDamaged, ShardWriter, r
 
 def samples(count: int, start: int = 0) -> list[PackedSample]:
     return [
-        PackedSample(SampleFacts(index, index / 7, [index, 64 - index]), b"image %d" % index, b"mask %d" % index)
+        PackedSample(facts(index), b"image %d" % index, mask=b"mask %d" % index)
         for index in range(start, start + count)
     ]
+
+
+def facts(index: int) -> SampleFacts:
+    kinds = {"segmentation": index / 3, "depth": 0.0}
+    return SampleFacts(index, index // 2, index % 2, index / 7, kinds, class_pixels=[index, 64 - index])
+
+
+EVERY_KIND = PackedSample(
+    SampleFacts(3, 3, 0, 0.25, {"keypoints": 0.25}, [60, 4], [(1.5, 2.25, 2), (0.0, 0.0, 0)], [1, -1], 7, False),
+    b"image",
+    "webp",
+    b"mask",
+    b"depth",
+)
+IMAGE_ALONE = PackedSample(SampleFacts(4, 4, 0, 0.0, {"class": 0.0}, attributes=[0]), b"image", "jpg")
 
 
 def tar_of(rows: list[PackedSample]) -> bytes:
@@ -31,6 +46,21 @@ def test_samples_come_back_as_they_went_in() -> None:
 
 def test_the_same_samples_give_the_same_bytes() -> None:
     assert tar_of(samples(4)) == tar_of(samples(4))
+
+
+@pytest.mark.parametrize("sample", [EVERY_KIND, IMAGE_ALONE], ids=["every kind", "an image alone"])
+def test_members_are_those_that_the_labels_ask_for(sample: PackedSample) -> None:
+    data = tar_of([sample, sample])
+    assert list(read_shard(io.BytesIO(data))) == [sample, sample]
+    with tarfile.open(fileobj=io.BytesIO(tar_of([sample]))) as tar:
+        suffixes = [name.partition(".")[2] for name in tar.getnames()]
+    labels = [name for name, there in (("segmentation.png", sample.mask), ("depth.png", sample.depth)) if there]
+    assert suffixes == [f"image.{sample.image_suffix}", *labels, "json"]
+
+
+def test_facts_that_are_no_numbers_are_not_written() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        tar_of([PackedSample(SampleFacts(0, 0, 0, float("nan"), {}), b"image")])
 
 
 def test_owner_time_and_mode_are_fixed() -> None:
@@ -66,10 +96,30 @@ def test_a_cut_shard_is_noticed_or_ends_early(kept: int) -> None:
     assert len(read) < 3
 
 
-def test_a_sample_without_a_member_is_damage() -> None:
+FACTS = b'{"index":0,"source":0,"version":0,"uncertainty":0.5,"kinds":{}}'
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"000000000.image.png": b"x", "000000001.json": FACTS},
+        {"000000000.image.png": b"x"},
+        {"000000000.json": FACTS},
+        {"000000000.image.png": b"x", "000000000.image.jpg": b"x", "000000000.json": FACTS},
+        {"000000000.image.png": b"x", "000000000.exe": b"x", "000000000.json": FACTS},
+        {"000000001.image.png": b"x", "000000001.json": FACTS},
+        {"000000000.image.png": b"x", "000000000.json": b"{}"},
+        {"000000000.image.png": b"x", "000000000.json": FACTS.replace(b"0.5", b'"0.5"')},
+        {"000000000.image.png": b"x", "000000000.json": FACTS.replace(b"{}", b'{},"more":1')},
+        {"000000000.image.png": b"x", "000000000.json": b"no JSON"},
+    ],
+)
+def test_what_is_no_sample_is_damage(members: dict[str, bytes]) -> None:
     stream = io.BytesIO()
     with tarfile.TarFile(fileobj=stream, mode="w") as tar:
-        for name in ("000000000.image.png", "000000000.json", "000000001.image.png"):
-            tar.addfile(tarfile.TarInfo(name))
-    with pytest.raises(ShardDamaged, match="000000000"):
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    with pytest.raises(ShardDamaged, match="sample 00000000"):
         list(read_shard(io.BytesIO(stream.getvalue())))
