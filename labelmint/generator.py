@@ -59,7 +59,8 @@ def train(
     from models.generator import Architecture
     from models.training.images import load_folder, render_training_bears
     from models.training.run import Run
-    from models.training.trainer import Trainer, TrainingProgress, TrainingSettings
+    from models.training.settings import TrainingSettings
+    from models.training.trainer import Trainer, TrainingProgress
 
     if (images is None) == (bears == 0):
         raise typer.BadParameter("give either --images DIR or --bears N", param_hint="--images")

@@ -5,9 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
-from torch import Tensor
 
 from models.bears import render
 
@@ -64,15 +62,3 @@ def load_folder(folder: Path, size: int) -> npt.NDArray[np.uint8]:
         resized = picture.resize((width, height), Image.Resampling.LANCZOS)
         row[:] = np.asarray(resized.crop((left, top, left + size, top + size)))
     return images
-
-
-def draw_batch(
-    images: npt.NDArray[np.uint8], random: np.random.Generator, batch: int, mirror: bool, device: torch.device
-) -> Tensor:
-    """A random batch, float32 (batch, 3, H, W) in [-1, 1]; with `mirror` each is flipped with probability one half."""
-    rows = images[np.sort(random.integers(len(images), size=batch))]
-    if mirror:
-        flipped = random.random(batch) < 0.5
-        rows = np.where(flipped[:, None, None, None], rows[:, :, ::-1], rows)
-    pixels = torch.from_numpy(np.ascontiguousarray(rows)).to(device).permute(0, 3, 1, 2)
-    return pixels.float() / 127.5 - 1

@@ -1,7 +1,6 @@
-"""The GAN training loop: non-saturating loss, lazy R1, style mixing, EMA; resumable after a kill at any instant."""
+"""The GAN training loop: non-saturating loss, lazy R1, style mixing, EMA, ADA; resumable after any kill."""
 
 import copy
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -16,8 +15,13 @@ from torch import Tensor, nn
 
 from models.device import choose_device, training_precision
 from models.generator import Architecture, Generator
+from models.training.adaptive import AdaptiveProbability, ada_images
+from models.training.augmentation import augment
+from models.training.batches import draw_batch
+from models.training.checkpoints import read_checkpoint, write_checkpoint
 from models.training.discriminator import Discriminator
-from models.training.images import draw_batch
+from models.training.settings import TrainingSettings
+from models.training.start import Start
 
 LAZY_R1 = 16
 """The gradient penalty is taken every so many steps, and weighs as much more (StyleGAN2, section 4.1)."""
@@ -27,34 +31,30 @@ LAZY_SCALE = LAZY_R1 / (LAZY_R1 + 1)
 
 W_AVG_DECAY = 0.995
 
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """batch: images a step. learning_rate: Adam's, for both networks. r1_gamma: weight of R1 on the squared gradient
-    norm over the image. mixing: probability that two w share an image. ema_images: half-life of the weight average, in
-    images. mirror: flip real images at random. seed: of weights, latents and batches."""
-
-    batch: int = 32
-    learning_rate: float = 2.5e-3
-    r1_gamma: float = 0.3
-    mixing: float = 0.5
-    ema_images: int = 10_000
-    mirror: bool = True
-    seed: int = 0
+REPORT_EVERY_S = 2.0
+"""Whoever watches, or wants the run to stop, waits no longer than this and one step."""
 
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """What the progress line shows. images: shown so far, over all runs. images_per_s: of this run. seconds: wall time
-    over all runs. real, fake: mean logits. r1: mean squared gradient norm."""
+    """What the progress line shows. images: shown so far, over all runs. images_per_s: of this run's training, without
+    its evaluations. eta_s: wall time left at that rate. seconds: wall time over all runs. real, fake: mean logits. r1:
+    mean squared gradient norm. p: probability of each augmentation. certainty: mean sign of the logits of real images,
+    which `p` steers to the target. distance: Fréchet distance at the last evaluation, NaN before the first; features:
+    which features it compares, "" before. NaN for what was not measured yet."""
 
     images: int
     target: int
     images_per_s: float
+    eta_s: float
     seconds: float
     real: float
     fake: float
     r1: float
+    p: float = 0.0
+    certainty: float = float("nan")
+    distance: float = float("nan")
+    features: str = ""
 
 
 class Trainer:
@@ -67,15 +67,20 @@ class Trainer:
         settings: TrainingSettings,
         images: npt.NDArray[np.uint8],
         device: str = "auto",
+        start: Start | None = None,
     ) -> None:
         """
         Args:
-            folder: holds `checkpoint.pt`; created when missing.
+            folder: holds the checkpoints; created when missing.
             images: (N, R, R, 3) at the architecture's resolution.
+            start: weights to begin with, if `folder` holds no checkpoint.
 
         Raises:
-            ValueError: the checkpoint in `folder` is of another architecture.
+            ValueError: the checkpoint in `folder`, or `start`, is of another architecture; or all checkpoints are
+                damaged; or the architecture is class-conditional, which is not trained here.
         """
+        if getattr(architecture, "c_dim", 0):
+            raise ValueError("class-conditional generators cannot be trained here, only imported and used")
         self.folder, self.architecture, self.settings, self.images = folder, architecture, settings, images
         self.device = choose_device(device)
         self.precision = training_precision(self.device)
@@ -88,18 +93,22 @@ class Trainer:
             self.discriminator.parameters(), betas=(0.0, 0.99**LAZY_SCALE), eps=1e-8
         )
         self._set_rate(1.0)
+        self.probability = AdaptiveProbability(settings)
         self.shown = 0
         self.seconds = 0.0
+        self.distance, self.features = float("nan"), ""
+        self.started, self.warm_until = False, 0
+        self._stopping = False
         folder.mkdir(parents=True, exist_ok=True)
-        if self.checkpoint_path.exists():
-            self._restore()
+        state = read_checkpoint(folder, self.device)
+        if state is not None:
+            self._restore(state)
+        elif start is not None:
+            self._begin_with(start)
         # A resumed run draws other latents than the run before it, yet the same ones every time it is resumed there.
         torch.manual_seed(settings.seed + self.shown)
         self.random = np.random.Generator(np.random.PCG64([settings.seed, self.shown]))
-
-    @property
-    def checkpoint_path(self) -> Path:
-        return self.folder / "checkpoint.pt"
+        self.dice = torch.Generator().manual_seed(settings.seed + self.shown)
 
     def _set_rate(self, share: float) -> None:
         """Let both networks learn at `share` of the settings' rate."""
@@ -115,26 +124,43 @@ class Trainer:
             "average": self.average.state_dict(),
             "generator_adam": self.generator_adam.state_dict(),
             "discriminator_adam": self.discriminator_adam.state_dict(),
+            "probability": self.probability.state(),
             "shown": self.shown,
             "seconds": self.seconds,
+            "started": self.started,
+            "warm_until": self.warm_until,
         }
 
     def save(self) -> None:
         """Write the checkpoint, whole or not at all."""
-        partial = self.checkpoint_path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            torch.save(self._state(), file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.checkpoint_path)
+        write_checkpoint(self.folder, self._state())
 
-    def _restore(self) -> None:
-        state = torch.load(self.checkpoint_path, map_location=self.device, weights_only=True)
-        if state["architecture"] != self.architecture.to_dict():
-            raise ValueError(f"{self.checkpoint_path} is of another architecture: {state['architecture']}")
+    def _restore(self, state: dict[str, Any]) -> None:
+        if Architecture(**state["architecture"]) != self.architecture:
+            raise ValueError(f"the checkpoint in {self.folder} is of another architecture: {state['architecture']}")
         for name in ("generator", "discriminator", "average", "generator_adam", "discriminator_adam"):
             getattr(self, name).load_state_dict(state[name])
         self.shown, self.seconds = state["shown"], state["seconds"]
+        # Checkpoints of before there was augmentation know none of these.
+        if "probability" in state:
+            self.probability.restore(state["probability"])
+        self.started, self.warm_until = state.get("started", False), state.get("warm_until", 0)
+
+    def _begin_with(self, start: Start) -> None:
+        if start.architecture != self.architecture:
+            wanted, found = self.architecture.to_dict(), start.architecture.to_dict()
+            raise ValueError(f"the generator to start from is of another architecture: {found}, not {wanted}")
+        self.generator.load_state_dict(start.generator)
+        self.average.load_state_dict(start.average)
+        self.started = True
+        if start.discriminator is None:
+            self.warm_until = self.settings.warm_up_images
+        else:
+            self.discriminator.load_state_dict(start.discriminator)
+
+    def stop(self) -> None:
+        """End `run` after the step it is in, as if the target were reached."""
+        self._stopping = True
 
     def _latents(self) -> Tensor:
         """W+ codes of a batch, a share of them mixed from two w at a random style block; `w_avg` follows along."""
@@ -148,16 +174,25 @@ class Trainer:
         second = (torch.arange(num_ws, device=self.device) >= crossover) & mixes
         return torch.where(second.unsqueeze(-1), other.unsqueeze(1), w.unsqueeze(1))
 
+    def _judge(self, images: Tensor) -> Tensor:
+        """Logits of images as the discriminator sees them: augmented."""
+        logits: Tensor = self.discriminator(augment(images, self.probability.p, self.dice), self.precision)
+        return logits
+
     def _penalty(self, real: Tensor) -> Tensor:
-        """Mean over the batch of the squared norm of the logit's gradient at real images (Mescheder et al., 2018)."""
+        """Mean over the batch of the squared norm of the logit's gradient at real images (Mescheder et al., 2018).
+
+        The gradient goes back through the augmentation, to the images as they are on disk.
+        """
         real = real.detach().requires_grad_(True)
-        logits = self.discriminator(real, self.precision)
-        (gradient,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
+        (gradient,) = torch.autograd.grad(self._judge(real).sum(), real, create_graph=True)
         return gradient.square().sum(dim=(1, 2, 3)).mean()
 
     def _follow_average(self) -> None:
-        """Exponential moving average of the weights, with a short ramp at the start."""
-        half_life = min(self.settings.ema_images, 0.05 * max(self.shown, 1))
+        """Exponential moving average of the weights, with a short ramp at the start from random ones."""
+        half_life = float(self.settings.ema_images)
+        if not self.started:
+            half_life = min(half_life, 0.05 * max(self.shown, 1))
         decay = 0.5 ** (self.settings.batch / max(half_life, 1e-8))
         with torch.no_grad():
             for mean, value in zip(self.average.parameters(), self.generator.parameters(), strict=True):
@@ -165,16 +200,19 @@ class Trainer:
             for kept, newest in zip(self.average.buffers(), self.generator.buffers(), strict=True):
                 kept.copy_(newest)
 
-    def _step(self, step: int) -> tuple[float, float, float | None]:
+    def _step(self, step: int, images_to_one: int) -> tuple[float, float, float | None]:
         """One update of both networks; the generator's images serve both. Returns mean logits and R1 where taken."""
         settings = self.settings
-        fake: Tensor
-        fake, _ = self.generator.synthesis(self._latents(), self.precision, random_noise=True)
+        warming_up = self.shown < self.warm_until
+        with torch.set_grad_enabled(not warming_up):
+            fake: Tensor
+            fake, _ = self.generator.synthesis(self._latents(), self.precision, random_noise=True)
+            fake = augment(fake, self.probability.p, self.dice)
         real = draw_batch(self.images, self.random, settings.batch, settings.mirror, self.device)
 
         self.discriminator.requires_grad_(True)
         self.discriminator_adam.zero_grad(set_to_none=True)
-        real_logits = self.discriminator(real, self.precision)
+        real_logits = self._judge(real)
         fake_logits = self.discriminator(fake.detach(), self.precision)
         (F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()).backward()
         r1 = None
@@ -184,12 +222,15 @@ class Trainer:
             r1 = penalty.item()
         self._update(self.discriminator, self.discriminator_adam)
 
-        self.discriminator.requires_grad_(False)
-        self.generator_adam.zero_grad(set_to_none=True)
-        F.softplus(-self.discriminator(fake, self.precision)).mean().backward()
-        self._update(self.generator, self.generator_adam)
+        if not warming_up:
+            self.discriminator.requires_grad_(False)
+            self.generator_adam.zero_grad(set_to_none=True)
+            F.softplus(-self.discriminator(fake, self.precision)).mean().backward()
+            self._update(self.generator, self.generator_adam)
         self.shown += settings.batch
-        self._follow_average()
+        if not warming_up:
+            self._follow_average()
+        self.probability.observe(real_logits, images_to_one)
         return real_logits.mean().item(), fake_logits.mean().item(), r1
 
     @staticmethod
@@ -211,28 +252,59 @@ class Trainer:
         """Train until `target` images were shown over all runs, with a checkpoint at least every so many seconds.
 
         Args:
-            report: called after every 16 steps.
-            snapshot: called with this trainer after every `snapshot_images` images and at the end.
+            report: called every few seconds. It may raise, to end the run: a checkpoint is written first.
+            snapshot: called with this trainer after every `snapshot_images` images and at the end; may call `stop`.
             decay_images: over the last so many images the learning rate falls linearly to a tenth.
         """
-        started, first = time.monotonic(), self.shown
-        before, saved = self.seconds, time.monotonic()
+        images_to_one = ada_images(self.settings, target)
+        started, first, aside = time.monotonic(), self.shown, 0.0
+        before, saved, reported = self.seconds, time.monotonic(), 0.0
         r1 = float("nan")
-        while self.shown < target:
+        done = self._stopping or self.shown >= target
+        while not done:
             if decay_images:
                 self._set_rate(min(1.0, max(0.1, (target - self.shown) / decay_images)))
             step = self.shown // self.settings.batch
-            real, fake, penalty = self._step(step)
+            real, fake, penalty = self._step(step, images_to_one)
             r1 = r1 if penalty is None else penalty
             self.seconds = before + time.monotonic() - started
             done = self.shown >= target
-            if step % LAZY_R1 == 0 or done:
-                rate = (self.shown - first) / (time.monotonic() - started)
-                report(TrainingProgress(self.shown, target, rate, self.seconds, real, fake, r1))
             if snapshot and (
                 done or self.shown // snapshot_images > (self.shown - self.settings.batch) // snapshot_images
             ):
+                paused = time.monotonic()
                 snapshot(self)
+                aside += time.monotonic() - paused
+                done = done or self._stopping
+            if step % LAZY_R1 == 0 or done or time.monotonic() - reported > REPORT_EVERY_S:
+                reported = time.monotonic()
+                rate = (self.shown - first) / (reported - started - aside)
+                self._tell(report, self._progress(target, rate, real, fake, r1))
             if done or time.monotonic() - saved > checkpoint_every_s:
                 self.save()
                 saved = time.monotonic()
+
+    def _progress(self, target: int, rate: float, real: float, fake: float, r1: float) -> TrainingProgress:
+        left = max(0, target - self.shown) / rate
+        control = self.probability
+        return TrainingProgress(
+            images=self.shown,
+            target=target,
+            images_per_s=rate,
+            eta_s=left,
+            seconds=self.seconds,
+            real=real,
+            fake=fake,
+            r1=r1,
+            p=control.p,
+            certainty=control.certainty,
+            distance=self.distance,
+            features=self.features,
+        )
+
+    def _tell(self, report: Callable[[TrainingProgress], None], progress: TrainingProgress) -> None:
+        try:
+            report(progress)
+        except BaseException:
+            self.save()
+            raise

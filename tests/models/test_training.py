@@ -14,9 +14,11 @@ from PIL import Image
 from models.bundle import load_generator
 from models.generator import Architecture
 from models.training.discriminator import Discriminator, minibatch_deviation
-from models.training.images import draw_batch, load_folder, render_training_bears
+from models.training.batches import draw_batch
+from models.training.images import load_folder, render_training_bears
 from models.training.run import Run, sample_images
-from models.training.trainer import Trainer, TrainingProgress, TrainingSettings
+from models.training.settings import TrainingSettings
+from models.training.trainer import Trainer, TrainingProgress
 
 SMALL = Architecture(8, 8, 8, 2, 128, 16, noise=False)
 SETTINGS = TrainingSettings(batch=8, ema_images=500, r1_gamma=0.1)

@@ -1,0 +1,181 @@
+"""What augmentation is worth on few images: `python -m benchmarks.ada --images 2000 --kimg 150`.
+
+Trains the same small network on the same toy bears twice, with ADA and without, in turns, so that both have always seen
+about as many images. Killed and started again, it goes on. Distances are to renders that neither has seen, and to the
+training images.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from models.bears import render
+from models.distances.features import FeatureNetwork, choose_features, measure
+from models.distances.statistics import FeatureStatistics, distance
+from models.generator import Architecture, Generator
+from models.pictures import grid, save_png, to_network
+from models.provenance import describe_device
+from models.training.images import render_training_bears
+from models.training.run import sample_images
+from models.training.settings import TrainingSettings
+from models.training.trainer import Trainer, TrainingProgress
+
+HELD_OUT_SEED = 5_000_000
+LATENT_SEED = 7
+BATCH = 50
+COLUMNS = 12
+
+
+@dataclass(frozen=True)
+class References:
+    """network: measures features. held_out: of renders that nothing is trained on. training: of the training images."""
+
+    network: FeatureNetwork
+    held_out: FeatureStatistics
+    training: FeatureStatistics
+
+
+class Arm:
+    """One of the two runs."""
+
+    def __init__(
+        self, folder: Path, augment: str, images: npt.NDArray[np.uint8], arguments: argparse.Namespace
+    ) -> None:
+        settings = TrainingSettings(
+            batch=arguments.batch, mirror=False, augment=augment, ada_images=int(1000 * arguments.ada_kimg)
+        )
+        architecture = Architecture(
+            resolution=arguments.resolution,
+            z_dim=arguments.w_dim,
+            w_dim=arguments.w_dim,
+            mapping_layers=4,
+            channel_base=arguments.channel_base,
+            channel_max=arguments.channel_max,
+            noise=False,
+        )
+        self.name, self.folder, self.samples = folder.name, folder, arguments.samples
+        self.trainer = Trainer(folder, architecture, settings, images, arguments.device)
+        (folder / "sheets").mkdir(exist_ok=True)
+
+    @property
+    def figures(self) -> list[dict[str, Any]]:
+        """What was measured so far, by images shown; of what was measured twice the latest."""
+        path = self.folder / "distances.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        found = {figures["images"]: figures for figures in map(json.loads, lines)}
+        return [found[images] for images in sorted(found)]
+
+    def advance(self, target: int, references: References) -> None:
+        """Train until `target` images were shown, then draw a sheet and measure."""
+        if any(figures["images"] >= target for figures in self.figures) and self.trainer.shown >= target:
+            return
+        last: list[TrainingProgress] = []
+        self.trainer.run(target, lambda progress: last.__setitem__(slice(None), [progress]))
+        save_png(self.sheet(), grid(sample_images(self.trainer.average, 6 * COLUMNS, LATENT_SEED), COLUMNS))
+        drawn = measure(references.network, draw(self.trainer.average, self.samples))
+        new, old = distance(drawn, references.held_out), distance(drawn, references.training)
+        figures = {
+            "images": self.trainer.shown,
+            "frechet_held_out": round(new.frechet, 5),
+            "kernel_held_out": round(new.kernel, 7),
+            "frechet_training": round(old.frechet, 5),
+            "kernel_training": round(old.kernel, 7),
+            "p": round(self.trainer.probability.p, 4),
+            "certainty": round(self.trainer.probability.certainty, 3),
+            "real": round(last[0].real, 3) if last else None,
+            "fake": round(last[0].fake, 3) if last else None,
+            "images_per_s": round(last[0].images_per_s, 1) if last else None,
+        }
+        with (self.folder / "distances.jsonl").open("a") as file:
+            file.write(json.dumps(figures) + "\n")
+        print(self.name, json.dumps(figures), flush=True)
+
+    def sheet(self) -> Path:
+        """Of the samples at the images shown so far."""
+        return self.folder / "sheets" / f"{self.trainer.shown:08d}.png"
+
+
+@torch.inference_mode()
+def draw(generator: Generator, count: int) -> Iterator[Tensor]:
+    """`count` samples, the same latents every time, in batches."""
+    random = torch.Generator().manual_seed(LATENT_SEED)
+    z = torch.randn(count, generator.architecture.z_dim, generator=random)
+    for chunk in z.to(generator.mapping.w_avg.device).split(BATCH):
+        # As images are kept: whole steps of brightness, clamped.
+        yield ((generator(chunk) + 1) * 127.5).round().clamp(0, 255) / 127.5 - 1
+
+
+def held_out_statistics(path: Path, network: FeatureNetwork, count: int, size: int) -> FeatureStatistics:
+    """Of `count` renders, measured once and kept at `path`."""
+    if path.exists():
+        return FeatureStatistics.load(path)
+    starts = range(HELD_OUT_SEED, HELD_OUT_SEED + count, BATCH)
+    renders = (to_network(render(range(s, s + BATCH), size).images, torch.device("cpu")) for s in starts)
+    found = measure(network, renders)
+    found.save(path)
+    return found
+
+
+def main() -> None:
+    """Run both arms to the end, round by round; the last line is JSON with the figures of each over images shown."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--kimg", type=float, default=150.0)
+    parser.add_argument("--round-kimg", type=float, default=10.0)
+    parser.add_argument("--resolution", type=int, default=64)
+    parser.add_argument("--channel-base", type=int, default=1024)
+    parser.add_argument("--channel-max", type=int, default=96)
+    parser.add_argument("--w-dim", type=int, default=96)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--ada-kimg", type=float, default=30.0)
+    parser.add_argument("--held-out", type=int, default=10_000)
+    parser.add_argument("--samples", type=int, default=2_000)
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    cache = arguments.runs / f"ada-images-{arguments.images}"
+    cache.mkdir(parents=True, exist_ok=True)
+    size = arguments.resolution
+    images = render_training_bears(arguments.images, size, cache)
+    network = choose_features("random-convnet-v1")
+    held_out = held_out_statistics(
+        cache / f"held-out-{size}-{arguments.held_out}.npz", network, arguments.held_out, size
+    )
+    batches = (to_network(np.array(images[s : s + BATCH]), torch.device("cpu")) for s in range(0, len(images), BATCH))
+    references = References(network, held_out, measure(network, batches))
+    floor = distance(references.training, held_out)
+    print("training images to held-out ones:", round(floor.frechet, 5), round(floor.kernel, 7), flush=True)
+
+    arms = [
+        Arm(arguments.runs / f"{name}-{arguments.images}", augment, images, arguments)
+        for name, augment in (("ada", "ada"), ("plain", "none"))
+    ]
+    step = int(1000 * arguments.round_kimg)
+    for target in range(step, int(1000 * arguments.kimg) + 1, step):
+        for arm in arms:
+            arm.advance(target, references)
+    for arm in arms:
+        print(arm.name, "sheet:", arm.sheet())
+    best = {arm.name: min(figures["frechet_held_out"] for figures in arm.figures) for arm in arms}
+    result = {
+        "images": arguments.images,
+        "features": network.name,
+        "training_to_held_out_frechet": round(floor.frechet, 5),
+        "best_frechet_held_out": best,
+        "last_frechet_held_out": {arm.name: arm.figures[-1]["frechet_held_out"] for arm in arms},
+        "figures": {arm.name: arm.figures for arm in arms},
+        "device": describe_device(torch.device(arguments.device)),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

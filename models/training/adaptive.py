@@ -1,0 +1,60 @@
+"""How strongly to augment: ADA's control of the probability, by how sure the discriminator is of real images."""
+
+from typing import Any
+
+from torch import Tensor
+
+from models.training.settings import TrainingSettings
+
+INTERVAL = 4
+"""Steps between two adjustments."""
+
+HIGHEST = 0.999
+"""p stays below 1: at 1 no image is left as it was."""
+
+
+def ada_images(settings: TrainingSettings, target: int) -> int:
+    """Images over which p can go from 0 to 1, in a run of `target` images."""
+    return settings.ada_images or min(500_000, max(10_000, target // 5))
+
+
+class AdaptiveProbability:
+    """`p` of the augmentations; with `ada` it follows the discriminator, otherwise it stays where it is.
+
+    `certainty` is the mean sign of the logits of real images over the last interval, NaN before the first: 0 when the
+    discriminator guesses, 1 when it takes every real image for real.
+    """
+
+    def __init__(self, settings: TrainingSettings) -> None:
+        self.settings = settings
+        self.p = 0.0 if settings.augment == "none" else settings.augment_p
+        self.certainty = float("nan")
+        self._signs, self._steps = 0.0, 0
+
+    def observe(self, real_logits: Tensor, images_to_one: int) -> None:
+        """Take note of a step's logits of (augmented) real images; every fourth time p moves.
+
+        Args:
+            images_to_one: over so many images p goes from 0 to 1 at most.
+        """
+        self._signs += real_logits.detach().sign().mean().item()
+        self._steps += 1
+        if self._steps < INTERVAL:
+            return
+        self.certainty = self._signs / self._steps
+        self._signs, self._steps = 0.0, 0
+        if self.settings.augment == "ada":
+            excess = self.certainty - self.settings.ada_target
+            direction = (excess > 0) - (excess < 0)
+            moved = self.p + direction * INTERVAL * self.settings.batch / images_to_one
+            self.p = min(max(moved, 0.0), HIGHEST)
+
+    def state(self) -> dict[str, Any]:
+        """Plain values, for a checkpoint."""
+        return {"p": self.p, "certainty": self.certainty, "signs": self._signs, "steps": self._steps}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state`; where p is fixed or off, the settings' p holds."""
+        self.certainty, self._signs, self._steps = state["certainty"], state["signs"], state["steps"]
+        if self.settings.augment == "ada":
+            self.p = state["p"]

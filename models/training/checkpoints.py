@@ -1,0 +1,71 @@
+"""Training state on disk, such that a kill at any instant, or a damaged file, costs one interval at most."""
+
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+NEWEST, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
+
+
+def write_checkpoint(folder: Path, state: dict[str, Any]) -> None:
+    """Write `state` into `folder`, whole or not at all; the checkpoint before it is kept as `checkpoint.previous.pt`.
+
+    Raises:
+        OSError: it could not be written; the checkpoints that were there still are.
+    """
+    newest, partial = folder / NEWEST, folder / f".{NEWEST}.partial"
+    try:
+        with partial.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    if newest.exists():
+        newest.replace(folder / PREVIOUS)
+    partial.replace(newest)
+    # A rename lasts through a power cut only once its folder is written, too.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run was here before."""
+    return any((folder / name).exists() for name in (NEWEST, PREVIOUS))
+
+
+def read_checkpoint(folder: Path, device: torch.device) -> dict[str, Any] | None:
+    """The newest whole checkpoint of `folder`; None when there is none at all. Nothing in it can run code.
+
+    Raises:
+        ValueError: there are checkpoints, and all of them are damaged.
+    """
+    present = [folder / name for name in (NEWEST, PREVIOUS) if (folder / name).exists()]
+    for path in present:
+        state = _read(path, device)
+        if state is not None:
+            return state
+    if present:
+        names = " and ".join(str(path) for path in present)
+        raise ValueError(f"{names}: damaged; delete the damaged files to start this run again from its first image")
+    return None
+
+
+def _read(path: Path, device: torch.device) -> dict[str, Any] | None:
+    """None if a byte of it is missing or wrong: torch itself does not compare checksums."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                return None
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except (OSError, EOFError, ValueError, RuntimeError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError):
+        return None
+    return state
