@@ -17,7 +17,8 @@ from models.bundle import GeneratorBundle
 from models.device import fast_precision
 from models.inversion.perceptual import Backbone, PerceptualDistance, find_backbone_weights
 from models.inversion.refinement import Inversions, RefinementSettings, invert
-from models.labeler import Labeler, LabelerArchitecture
+from models.labeler import HeadOutputs, Labeler, LabelerArchitecture, Labels
+from models.labels import LabelLayout
 from models.pictures import to_network, to_uint8
 from models.sampling import batch_size, pilot_uncertainty
 
@@ -116,6 +117,17 @@ def mean_iou(values: list[float | None]) -> float:
     return sum(present) / len(present) if present else float("nan")
 
 
+def _classes(outputs: HeadOutputs) -> Tensor:
+    assert outputs.classes is not None  # noqa: S101 - the layout has classes
+    return outputs.classes
+
+
+def _masks(labels: Labels) -> npt.NDArray[np.uint8]:
+    assert labels.masks is not None  # noqa: S101 - the layout has classes
+    masks: npt.NDArray[np.uint8] = labels.masks.cpu().numpy()
+    return masks
+
+
 def train_labeler(
     features: SeedFeatures, masks: Tensor, classes: int, settings: FitSettings, report: Callable[[int], None]
 ) -> Labeler:
@@ -135,7 +147,7 @@ def train_labeler(
                 tuple(architecture.feature_channels),
                 sides,
                 architecture.resolution,
-                classes,
+                LabelLayout(classes=classes),
                 settings.members,
                 settings.hidden,
             )
@@ -150,7 +162,7 @@ def train_labeler(
         if len(order) < batch:
             order = torch.randperm(len(masks), generator=random)
         rows, order = order[:batch], order[batch:]
-        logits = labeler(features.of(rows)).flatten(0, 1)
+        logits = _classes(labeler(features.of(rows))).flatten(0, 1)
         truth = masks[rows.to(masks.device)].repeat_interleave(settings.members, dim=0)
         hidden = torch.rand(truth.shape, generator=random).to(device) >= settings.pixel_share
         truth = truth.masked_fill(hidden, 255)
@@ -199,7 +211,7 @@ def _draw_pilots(
 
 def _predict(labeler: Labeler, features: SeedFeatures) -> npt.NDArray[np.uint8]:
     rows = torch.arange(len(features.codes)).split(8)
-    return np.concatenate([labeler.label(features.of(chunk)).masks.cpu().numpy() for chunk in rows])
+    return np.concatenate([_masks(labeler.label(features.of(chunk))) for chunk in rows])
 
 
 def fit(

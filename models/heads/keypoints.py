@@ -1,0 +1,76 @@
+"""The members' heatmaps → points with sub-pixel coordinates and visibility.
+
+A heatmap is a distribution over the pixels, trained against a Gaussian around the point. Coordinates count from the top
+left corner of the image; the centre of its first pixel is at (0.5, 0.5).
+"""
+
+import torch
+from torch import Tensor
+
+SIGMA_SHARE = 1 / 40
+"""Standard deviation of the target around a point, as a share of the resolution."""
+
+WINDOW_SIGMAS = 3
+"""A point is the centre of mass of its heatmap within so many standard deviations of the peak."""
+
+
+def heatmap_sigma(resolution: int) -> float:
+    """Standard deviation of a target in pixels."""
+    return max(1.0, resolution * SIGMA_SHARE)
+
+
+def gaussian_targets(points: Tensor, resolution: int) -> Tensor:
+    """Distributions (…, H, W) around points (…, 2 or more) of x and y in pixels; each sums to one."""
+    centers = torch.arange(resolution, device=points.device) + 0.5
+    sigma = heatmap_sigma(resolution)
+    across = torch.softmax(-((centers - points[..., :1]) ** 2) / (2 * sigma**2), dim=-1)
+    down = torch.softmax(-((centers - points[..., 1:2]) ** 2) / (2 * sigma**2), dim=-1)
+    return down.unsqueeze(-1) * across.unsqueeze(-2)
+
+
+def decode_points(logits: Tensor) -> Tensor:
+    """The points of heatmaps: the centre of mass of exp(logit) in a square window around the largest one.
+
+    Args:
+        logits: (…, H, W) of square images.
+
+    Returns:
+        float32 (…, 2), x and y in pixels.
+    """
+    side = logits.shape[-1]
+    radius = round(WINDOW_SIGMAS * heatmap_sigma(side))
+    flat = logits.flatten(-2).float()
+    top, peak = flat.max(dim=-1)
+    reach = torch.arange(-radius, radius + 1, device=logits.device)
+    rows, columns = (peak // side).unsqueeze(-1) + reach, (peak % side).unsqueeze(-1) + reach
+    inside = ((rows >= 0) & (rows < side)).unsqueeze(-1) & ((columns >= 0) & (columns < side)).unsqueeze(-2)
+    places = rows.clamp(0, side - 1).unsqueeze(-1) * side + columns.clamp(0, side - 1).unsqueeze(-2)
+    window = flat.gather(-1, places.flatten(-2)).view_as(inside)
+    weight = torch.where(inside, (window - top[..., None, None]).exp(), 0.0)
+    total = weight.sum(dim=(-2, -1))
+    x = (weight.sum(dim=-2) * (columns + 0.5)).sum(dim=-1) / total
+    y = (weight.sum(dim=-1) * (rows + 0.5)).sum(dim=-1) / total
+    return torch.stack([x, y], dim=-1)
+
+
+def keypoints_of(heatmaps: Tensor, visibility: Tensor) -> Tensor:
+    """The ensemble's points: those of the members' mean logits, with the visibility of largest mean probability.
+
+    Args:
+        heatmaps: (B, M, P, H, W). visibility: (B, M, P, 3).
+
+    Returns:
+        float32 (B, P, 3): x, y in pixels, and 0, 1 or 2 as COCO has it.
+    """
+    points = decode_points(heatmaps.mean(dim=1))
+    seen = visibility.softmax(dim=-1).mean(dim=1).argmax(dim=-1)
+    return torch.cat([points, seen.unsqueeze(-1).to(points.dtype)], dim=-1)
+
+
+def points_uncertainty(heatmaps: Tensor, visibility: Tensor) -> Tensor:
+    """How far apart the members place the points: the root mean square distance in pixels from the members' mean place,
+    averaged over the points, each counted as much as it is likely to be in the image: (B,)."""
+    places = decode_points(heatmaps)
+    variance = (places - places.mean(dim=1, keepdim=True)).square().sum(dim=-1).mean(dim=1)
+    present = 1 - visibility.softmax(dim=-1).mean(dim=1)[..., 0]
+    return (variance.sqrt() * present).sum(dim=1) / present.sum(dim=1).clamp(min=1e-6)
