@@ -13,7 +13,8 @@ def ordered_map(function: Callable[[T], R], items: Iterable[T], threads: int, ah
     """`function` of each item, in the items' order, worked out by `threads` threads.
 
     Items are taken in the calling thread, so that what they come from works there while the threads work on those
-    before; at most `ahead` results wait. What the function or the items raise is raised here; unfinished work is dropped.
+    before; at most `ahead` results wait. What the function or the items raise is raised here; unfinished work is
+    dropped.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="encode")
     waiting: deque[Future[R]] = deque()

@@ -7,13 +7,17 @@ from pydantic import BaseModel
 from service.records import dataset_key
 from service.stores.protocol import ObjectMissing, Store
 
-_LARGEST_SHARD = 2_000
-"""Samples; bounds what a killed worker costs."""
+_SHARD_S = 120.0
+"""How long a shard of a large job takes: what a killed worker costs at most."""
 
-_SMALLEST_SHARD = 25
-"""Samples; below this, loading the generator would cost more than making the samples."""
+_LEAST_SHARD_S = 5.0
+"""Below this, loading the generator would cost more than making the samples."""
 
-_SHARDS_OF_A_SMALL_JOB = 4
+_SMALLEST_SHARD, _LARGEST_SHARD = 25, 100_000
+"""Samples, whatever the rate."""
+
+_SHARDS_A_WORKER = 4
+"""At least, so that the workers end at about the same time."""
 
 
 class Plan(BaseModel):
@@ -37,11 +41,17 @@ class Plan(BaseModel):
         return (self.indices(shard) for shard in range(self.shards))
 
 
-def shard_size(count: int, wished: int | None) -> int:
-    """Samples per shard for a job of `count`: as wished, or a few shards for small jobs and never huge ones."""
+def shard_size(count: int, wished: int | None, samples_s: float, workers: int) -> int:
+    """Samples per shard for a job of `count`, as `wished` or by time: about two minutes of work, or less where that
+    lets every worker have some shards, but never so little that loading the generator would be felt.
+
+    `samples_s`: how many samples one worker was seen to make in a second.
+    """
     if wished is not None:
         return wished
-    return min(_LARGEST_SHARD, max(_SMALLEST_SHARD, -(-count // _SHARDS_OF_A_SMALL_JOB)))
+    fair = -(-count // (_SHARDS_A_WORKER * max(1, workers)))
+    size = min(round(samples_s * _SHARD_S), max(fair, round(samples_s * _LEAST_SHARD_S)))
+    return max(_SMALLEST_SHARD, min(_LARGEST_SHARD, size))
 
 
 def read_plan(store: Store, job_id: str) -> Plan | None:

@@ -8,20 +8,36 @@ from service.stores import FileStore
 from workers.plan import Plan, read_plan, shard_size, write_plan
 
 
-@given(count=st.integers(1, 20_000), wished=st.none() | st.integers(10, 50_000))
-def test_every_index_is_in_one_shard(count: int, wished: int | None) -> None:
-    plan = Plan(fit_key="k", count=count, shard_size=shard_size(count, wished))
-    end = 0
-    for indices in plan.all_indices():
-        assert indices.start == end
-        assert len(indices) > 0
-        end = indices.stop
-    assert end == count
+@given(
+    count=st.integers(1, 200_000),
+    wished=st.none() | st.integers(10, 50_000),
+    samples_s=st.floats(0.01, 1e4),
+    workers=st.integers(0, 64),
+)
+def test_every_index_is_in_one_shard(count: int, wished: int | None, samples_s: float, workers: int) -> None:
+    plan = Plan(fit_key="k", count=count, shard_size=shard_size(count, wished, samples_s, workers))
+    starts = range(0, count, plan.shard_size)
+    assert plan.shards == len(starts)
+    for shard in {0, plan.shards // 2, plan.shards - 1}:
+        assert plan.indices(shard) == range(starts[shard], min(starts[shard] + plan.shard_size, count))
 
 
-@pytest.mark.parametrize(("count", "shards"), [(1, 1), (25, 1), (26, 2), (200, 4), (8_000, 4), (1_000_000, 500)])
-def test_small_jobs_have_a_few_shards_and_big_jobs_no_huge_ones(count: int, shards: int) -> None:
-    assert Plan(fit_key="k", count=count, shard_size=shard_size(count, None)).shards == shards
+@pytest.mark.parametrize(
+    ("count", "samples_s", "workers", "shards"),
+    [
+        (1, 30.0, 1, 1),
+        (200, 30.0, 1, 2),  # five seconds of work each, or nearly
+        (1_000, 30.0, 1, 4),  # four for one worker
+        (1_000, 30.0, 8, 7),  # more workers, more shards, but none shorter than five seconds
+        (100_000, 30.0, 1, 28),  # two minutes each
+        (1_000_000, 300.0, 8, 32),
+        (1_000_000, 300.0, 1, 28),
+        (1_000, 0.05, 1, 40),  # a slow generator: the smallest shard there is
+    ],
+)
+def test_shards_are_cut_by_time(count: int, samples_s: float, workers: int, shards: int) -> None:
+    size = shard_size(count, None, samples_s, workers)
+    assert Plan(fit_key="k", count=count, shard_size=size).shards == shards
 
 
 def test_a_plan_is_kept(store: FileStore) -> None:
