@@ -4,7 +4,7 @@ import time
 from typing import cast
 
 import redis
-from rq import Queue, Retry
+from rq import Queue, Retry, worker_registration
 from rq.exceptions import DuplicateJobError, NoSuchJobError
 from rq.job import Job, JobStatus
 from rq.registry import StartedJobRegistry
@@ -63,6 +63,10 @@ class JobQueue:
     def enqueue_package(self, job_id: str) -> str:
         """Have `workers.package.run(job_id)` called. Returns the part's id."""
         return self._enqueue(f"{job_id}-package", "workers.package.run", (job_id,), self._settings.package_timeout_s)
+
+    def workers(self) -> int:
+        """How many workers listen on the queue."""
+        return len(worker_registration.get_keys(queue=self._queue))
 
     def ping(self) -> None:
         """Raises an error of Redis if it cannot be reached."""

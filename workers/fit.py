@@ -1,5 +1,7 @@
 """The first job body: fits the project's labeler unless that was done before, and hands out the shards."""
 
+from typing import Any
+
 from service.projects import ProjectFit
 from service.records import Phase, shard_key
 from workers.fit_notes import fit_notes
@@ -33,9 +35,18 @@ def _planned(bench: Workbench) -> Plan:
         return plan
     key = ensure_labeler(bench, fit_settings(bench.settings))
     count = bench.job.generate.count
-    plan = Plan(fit_key=key, count=count, shard_size=shard_size(count, bench.settings.shard_size))
+    size = shard_size(
+        count, bench.settings.shard_size, _samples_s(read_report(bench.store, key)), bench.queue.workers()
+    )
+    plan = Plan(fit_key=key, count=count, shard_size=size)
     write_plan(bench.store, bench.job_id, plan)
     return plan
+
+
+def _samples_s(report: dict[str, Any]) -> float:
+    """How many samples a second were made when the labeler's uncertainty was measured."""
+    pilots: int = sum(count for _, count in report["settings"]["pilots"])
+    return pilots / max(1e-3, float(report["seconds"]["pilot"]))
 
 
 def _hand_out(bench: Workbench, plan: Plan) -> None:

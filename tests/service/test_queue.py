@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from redis import Redis
-from rq import Queue
+from rq import Queue, Worker
 from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
@@ -86,3 +86,12 @@ def test_a_part_that_ended_is_replaced(queue: JobQueue, entries: Queue, redis: R
 
 def test_ping_needs_a_server(queue: JobQueue, tmp_path: Path) -> None:
     queue.ping()
+
+
+def test_workers_are_counted(queue: JobQueue, redis: Redis) -> None:
+    assert queue.workers() == 0
+    listening = Worker([Queue(QUEUE_NAME, connection=redis)], connection=redis)
+    listening.register_birth()
+    assert queue.workers() == 1
+    listening.register_death()
+    assert queue.workers() == 0
