@@ -51,9 +51,10 @@ def demo(settings: Settings, console: Console, *, count: int, seeds: int, data: 
 
 
 def _render_seeds(path: Path, count: int, console: Console) -> Path:
-    command = [sys.executable, "-m", "labelmint", "bears", "render", "--count", str(count), "--seed", "1", "--out"]
+    command = [sys.executable, "-m", "labelmint", "bears", "render", "--count", str(count), "--seed", "1"]
+    command += ["--labels", "segmentation", "--out", str(path)]
     began = time.monotonic()
-    done = subprocess.run([*command, str(path)], capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode != 0:
         raise UserError(f"the toy bears could not be rendered: {(done.stderr or done.stdout).strip()[-300:]}")
     console.print(f"rendered {count} labeled toy bears in {time.monotonic() - began:.1f} s: {path}")

@@ -40,7 +40,8 @@ def ensure_labeler(bench: Workbench, settings: FitSettings) -> str:
     key = fit_key(
         file_digests(folder),
         seeds.files,
-        bench.project.classes,
+        seeds.forced,
+        bench.project,
         settings.fingerprint(),
     )
 

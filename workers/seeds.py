@@ -1,11 +1,15 @@
 """Reads a project's seeds from the store."""
 
+import io
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from service.records import ProjectRecord
+from models.labels import ImageLabels
+from service.label_schema import LabelKind, LabelSchema
+from service.records import ProjectRecord, SeedLabels
 from service.stores.protocol import Store
 from workers.png import read_image, read_mask
 
@@ -15,26 +19,64 @@ class Seeds:
     """All seeds of one project, in their order."""
 
     names: list[str]
-    files: list[tuple[bytes, bytes]]
-    """PNG bytes of image and mask, as stored."""
+    files: list[tuple[bytes, ...]]
+    """Bytes of each seed's files, as stored, in the order of `seed_files`."""
     images: NDArray[np.uint8]
     """(N, H, W, 3)"""
-    masks: NDArray[np.uint8]
-    """(N, H, W), class indices"""
+    labels: list[ImageLabels]
+    """Of each seed; every kind that the project has, and no other."""
+    forced: list[bool]
+    """Whether the seed enters the fit however badly it inverts."""
+
+    @property
+    def masks(self) -> NDArray[np.uint8]:
+        """(N, H, W), class indices; 255 is ignored. Raises `ValueError` for a project without a segmentation."""
+        masks = [labels.mask for labels in self.labels if labels.mask is not None]
+        if len(masks) < len(self.labels):
+            raise ValueError("the project has no segmentation")
+        return np.stack(masks)
+
+
+def seed_files(schema: LabelSchema) -> list[str]:
+    """The names of the files that each seed of a project with this schema has, in a fixed order."""
+    kinds = schema.label_kinds
+    files = {
+        "image.png": True,
+        "segmentation.png": LabelKind.SEGMENTATION in kinds,
+        "depth.png": LabelKind.DEPTH in kinds,
+        "labels.json": LabelKind.KEYPOINTS in kinds or LabelKind.CLASS in kinds,
+    }
+    return [name for name, there in files.items() if there]
 
 
 def read_seeds(store: Store, project: ProjectRecord) -> Seeds:
     """The seeds of `project`, at the generator's size as the service stored them. Raises `ObjectMissing`."""
+    names = seed_files(project)
     files = [
-        (
-            store.read(ProjectRecord.seed_key(project.id, seed.index, "image.png")),
-            store.read(ProjectRecord.seed_key(project.id, seed.index, "segmentation.png")),
-        )
+        tuple(store.read(ProjectRecord.seed_key(project.id, seed.index, name)) for name in names)
         for seed in project.seeds
     ]
     return Seeds(
         names=[seed.name for seed in project.seeds],
         files=files,
-        images=np.stack([read_image(image) for image, _ in files]),
-        masks=np.stack([read_mask(mask) for _, mask in files]),
+        images=np.stack([read_image(seed[0]) for seed in files]),
+        labels=[_labels(dict(zip(names, seed, strict=True)), project) for seed in files],
+        forced=[seed.forced for seed in project.seeds],
     )
+
+
+def _labels(files: dict[str, bytes], schema: LabelSchema) -> ImageLabels:
+    others = SeedLabels.model_validate_json(files["labels.json"]) if "labels.json" in files else SeedLabels()
+    return ImageLabels(
+        mask=read_mask(files["segmentation.png"]) if schema.classes else None,
+        keypoints=np.array(others.keypoints, np.float32).reshape(-1, 3) if others.keypoints is not None else None,
+        depth=_depth(files["depth.png"], schema.depth.scale) if schema.depth else None,
+        attributes=np.array(others.attributes, np.int64) if others.attributes is not None else None,
+    )
+
+
+def _depth(data: bytes, scale: float) -> NDArray[np.float32]:
+    """(H, W) float32 from a 16-bit grey PNG, NaN where it says 0."""
+    with Image.open(io.BytesIO(data)) as picture:
+        steps = np.asarray(picture)
+    return np.where(steps == 0, np.nan, steps * scale).astype(np.float32)
