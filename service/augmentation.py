@@ -6,15 +6,20 @@ for masks of classes. A limit that is a single number v there means from -v to v
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
-from pydantic import Discriminator, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import BeforeValidator, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import PydanticCustomError
 
 from service.label_schema import IGNORED, LabelSchema, Record
 
 Pair = tuple[float, float]
 Whole = tuple[int, int]
 Probability = Annotated[float, Field(ge=0.0, le=1.0, description="that the step is applied to an image")]
+
+
+def _complaint(message: str) -> PydanticCustomError:
+    return PydanticCustomError("unfit", "{message}", {"message": message})
 
 
 def _checked(
@@ -31,9 +36,9 @@ def _checked(
         try:
             found = handler(value)
         except ValidationError:
-            raise ValueError(message) from None
+            raise _complaint(message) from None
         if not test(found):
-            raise ValueError(message)
+            raise _complaint(message)
         return found
 
     return WrapValidator(check, json_schema_input_type=of)
@@ -72,6 +77,10 @@ ColorOrNoise = Annotated[
 MaskFill = Annotated[int, Field(ge=0, le=255, description="mask value there: a class's index, or 255 for ignored")]
 Share = Annotated[Pair, _within(0.0, 1.0)]
 Shift = Annotated[Pair, _limit(-1.0, 1.0)]
+Zoom = Annotated[Pair, _limit(-0.9, 4.0)]
+Angle = Annotated[Pair, _limit(-180.0, 180.0)]
+Squeeze = Annotated[Pair, _limit(-0.9, 0.9)]
+LevelShift = Annotated[Pair, _limit(-255.0, 255.0)]
 Count = Annotated[Whole, _within(1, 64, lambda most: (1, most), int | Whole)]
 Sides = Annotated[Whole, _checked(_SIDES, _are_sides, lambda most: (min(3, most), most), of=int | Whole)]
 
@@ -120,12 +129,8 @@ class ShiftScaleRotate(Bordered):
 
     name: Literal["ShiftScaleRotate"] = "ShiftScaleRotate"
     shift_limit: Shift = Field(default=(-0.0625, 0.0625), description="shares of the image's width and height")
-    scale_limit: Annotated[Pair, _limit(-0.9, 4.0)] = Field(
-        default=(-0.1, 0.1), description="added to 1 for the factor of size"
-    )
-    rotate_limit: Annotated[Pair, _limit(-180.0, 180.0)] = Field(
-        default=(-45.0, 45.0), description="degrees, counter-clockwise"
-    )
+    scale_limit: Zoom = Field(default=(-0.1, 0.1), description="added to 1 for the factor of size")
+    rotate_limit: Angle = Field(default=(-45.0, 45.0), description="degrees, counter-clockwise")
     p: Probability = 0.5
 
 
@@ -143,9 +148,7 @@ class GridDistortion(Record):
 
     name: Literal["GridDistortion"] = "GridDistortion"
     num_steps: int = Field(default=5, ge=1, le=64, description="columns, and rows, of the grid")
-    distort_limit: Annotated[Pair, _limit(-0.9, 0.9)] = Field(
-        default=(-0.3, 0.3), description="added to 1 for the factor of each one's width"
-    )
+    distort_limit: Squeeze = Field(default=(-0.3, 0.3), description="added to 1 for the factor of each one's width")
     p: Probability = 0.5
 
 
@@ -153,9 +156,9 @@ class RGBShift(Record):
     """Add to each colour channel."""
 
     name: Literal["RGBShift"] = "RGBShift"
-    r_shift_limit: Annotated[Pair, _limit(-255.0, 255.0)] = Field(default=(-20.0, 20.0), description="levels of 255")
-    g_shift_limit: Annotated[Pair, _limit(-255.0, 255.0)] = Field(default=(-20.0, 20.0), description="levels of 255")
-    b_shift_limit: Annotated[Pair, _limit(-255.0, 255.0)] = Field(default=(-20.0, 20.0), description="levels of 255")
+    r_shift_limit: LevelShift = Field(default=(-20.0, 20.0), description="levels of 255")
+    g_shift_limit: LevelShift = Field(default=(-20.0, 20.0), description="levels of 255")
+    b_shift_limit: LevelShift = Field(default=(-20.0, 20.0), description="levels of 255")
     p: Probability = 0.5
 
 
@@ -218,12 +221,7 @@ class CoarseDropout(Record):
     p: Probability = 0.5
 
 
-_NAMES = (
-    "HorizontalFlip, RandomSizedCrop, ShiftScaleRotate, ElasticTransform, GridDistortion, RGBShift, "
-    "RandomBrightnessContrast, GaussianBlur, GaussNoise, MaskDropout, CoarseDropout"
-)
-
-AugmentStep = Annotated[
+_Step = (
     HorizontalFlip
     | RandomSizedCrop
     | ShiftScaleRotate
@@ -234,9 +232,20 @@ AugmentStep = Annotated[
     | GaussianBlur
     | GaussNoise
     | MaskDropout
-    | CoarseDropout,
-    Discriminator("name", custom_error_type="unknown_step", custom_error_message=f"give a `name`, one of {_NAMES}"),
-]
+    | CoarseDropout
+)
+_NAMES = [step.__name__ for step in get_args(_Step)]
+
+
+def _named(value: object) -> object:
+    """Says which names there are, unless one of them is given."""
+    name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
+    if name not in _NAMES:
+        raise _complaint(f"give a step with a `name`, one of {', '.join(_NAMES)}")
+    return value
+
+
+AugmentStep = Annotated[_Step, Field(discriminator="name"), BeforeValidator(_named)]
 
 
 class Misfit(NamedTuple):
