@@ -1,0 +1,1 @@
+"""Checkpoints that others trained, read without executing anything they carry."""

@@ -1,0 +1,56 @@
+"""A file that never hands out more than it holds, so that a declared length cannot allocate memory."""
+
+import io
+from typing import BinaryIO
+
+from models.checkpoint import CheckpointError
+
+
+class BoundedFile(io.RawIOBase):
+    """A seekable binary file, read in full or refused.
+
+    Unlike a plain file it raises `CheckpointError` instead of returning less than was asked for, and checks that before
+    it allocates. `limit` also bounds a single read, where only small ones are expected.
+    """
+
+    def __init__(self, file: BinaryIO, limit: int | None = None) -> None:
+        self.file, self.limit = file, limit
+        self.size = file.seek(0, io.SEEK_END)
+        file.seek(0)
+
+    @property
+    def remaining(self) -> int:
+        """Bytes from here to the end."""
+        return self.size - self.file.tell()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self.file.seek(offset, whence)
+
+    def read(self, count: int | None = -1) -> bytes:
+        """Exactly `count` bytes, or what remains when it is negative."""
+        count = self.remaining if count is None or count < 0 else count
+        if count > self.remaining:
+            raise CheckpointError("ends too early: it is truncated or damaged")
+        if self.limit is not None and count > self.limit:
+            raise CheckpointError(f"declares a part of {count} bytes where no more than {self.limit} are expected")
+        return self.file.read(count)
+
+    def readline(self, _size: int | None = -1) -> bytes:
+        """The rest of the line; names in a pickle are lines, and none is longer than 4096 bytes."""
+        line = self.file.readline(4097)
+        if len(line) > 4096 or not line.endswith(b"\n"):
+            raise CheckpointError("holds a line without end: it is truncated or damaged")
+        return line
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        buffer[:] = self.read(len(buffer))
+        return len(buffer)
