@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.checkpoint import CheckpointError, load_tensors, save_tensors
+from models.heads.attributes import decide
 from models.heads.depth import depth_of, depth_spread
 from models.heads.image_head import ImageHead, pooled
 from models.heads.keypoints import keypoints_of, points_uncertainty
@@ -189,22 +190,28 @@ class Labeler(nn.Module):
     def forward(self, features: list[Tensor]) -> HeadOutputs:
         """What every member says, from the style blocks' outputs of a batch, coarse to fine."""
         layout = self.architecture.layout
-        classes = heatmaps = depth = visibility = None
-        attributes: tuple[Tensor, ...] = ()
+        classes = heatmaps = depth = None
         if self.output is not None:
             each = self._of_pixels(features, self.output)
             classes, heatmaps, rest = each.split(
                 (layout.classes, layout.points, each.shape[2] - layout.classes - layout.points), dim=2
             )
             depth = rest[:, :, 0] if layout.depth else None
-        if self.image is not None:
-            whole = self.image(pooled(features))
-            of_points, *others = whole.split((VISIBILITIES * layout.points, *layout.attributes), dim=2)
-            visibility = of_points.unflatten(2, (layout.points, VISIBILITIES)) if layout.points else None
-            attributes = tuple(others)
+        visibility, attributes = self.of_whole_images(features)
         return HeadOutputs(
             classes if layout.classes else None, heatmaps if layout.points else None, depth, visibility, attributes
         )
+
+    def of_whole_images(self, features: list[Tensor]) -> tuple[Tensor | None, tuple[Tensor, ...]]:
+        """The part of `forward` that pixels do not enter one by one: visibility and attributes."""
+        if self.image is None:
+            return None, ()
+        layout = self.architecture.layout
+        of_points, *attributes = self.image(pooled(features)).split(
+            (VISIBILITIES * layout.points, *layout.attributes), dim=2
+        )
+        visibility = of_points.unflatten(2, (layout.points, VISIBILITIES)) if layout.points else None
+        return visibility, tuple(attributes)
 
     @torch.inference_mode()
     def label(self, features: list[Tensor]) -> Labels:
@@ -226,9 +233,7 @@ class Labeler(nn.Module):
             depth = depth_of(outputs.depth, self.depth_center, self.depth_scale, limits)
             kinds[DEPTH] = mean_of_worst(depth_spread(outputs.depth, self.depth_scale))
         if outputs.attributes:
-            each = [logits.log_softmax(dim=2) for logits in outputs.attributes]
-            attributes = torch.stack([vote(log_p, dim=2) for log_p in each], dim=1)
-            kinds[CLASS] = torch.stack([jensen_shannon(log_p, dim=2) for log_p in each], dim=1).mean(dim=1)
+            attributes, kinds[CLASS] = decide(outputs.attributes)
         return Labels(masks, keypoints, depth, attributes, self.combined(kinds), kinds, divergence)
 
     def combined(self, kinds: dict[str, Tensor]) -> Tensor:
