@@ -12,12 +12,16 @@ from service.records import JobRecord, JobState
 from service.requests import JobRequest
 
 
-def accept_job(request: JobRequest, idempotency_key: str | None, ledger: Ledger, queue: JobQueue) -> JobRecord:
+def accept_job(
+    request: JobRequest, idempotency_key: str | None, ledger: Ledger, queue: JobQueue, prefix: str = ""
+) -> JobRecord:
     """The job that `request` becomes, or the one it became when it came with this key before.
+
+    `prefix` begins the job's id, so that jobs of one sort are found without reading all others.
 
     Raises `Problem` (422) if the key came with another request, and errors of Redis, after which no job is left.
     """
-    job_id = new_id() if idempotency_key is None else _id_of(idempotency_key)
+    job_id = prefix + (new_id() if idempotency_key is None else _id_of(idempotency_key))
     job = JobRecord(id=job_id, request=request)
     accepted = ledger.accept(job)
     if accepted.request != job.request:

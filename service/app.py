@@ -70,8 +70,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def _body_limits(settings: Settings) -> Callable[[Scope], int]:
+    limits = {"/projects": settings.max_upload_bytes, "/generators": settings.max_checkpoint_bytes}
+
     def limit_of(scope: Scope) -> int:
-        return settings.max_upload_bytes if scope["path"].rstrip("/") == "/projects" else _JSON_BYTES
+        return limits.get(scope["path"].rstrip("/"), _JSON_BYTES)
 
     return limit_of
 

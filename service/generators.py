@@ -1,9 +1,19 @@
-"""The generators in the store, as the API sees them: their records."""
+"""The generators in the store, as the API sees them: their records, and who may change them when."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
-from service.records import GeneratorRecord
+import redis
+
+from service.ledger import Ledger, LedgerBusy
+from service.records import GeneratorRecord, JobRecord, upload_key
+from service.requests import ImportRequest, TrainRequest
 from service.stores.protocol import InvalidKey, ObjectMissing, Store
+
+JOB_PREFIX = "gen-"
+"""Ids of jobs about generators begin with it, so that they are found among a million others."""
+
+_LOCK_LIFE_S = 60
 
 
 def find_generator(store: Store, generator_id: str) -> GeneratorRecord | None:
@@ -18,4 +28,33 @@ def every_generator(store: Store) -> Iterator[GeneratorRecord]:
     """All of them, by id."""
     for row in store.list("generators/"):
         if row.key.count("/") == 2 and row.key.endswith("/generator.json"):
-            yield GeneratorRecord.model_validate_json(store.read(row.key))
+            with suppress(ObjectMissing):
+                yield GeneratorRecord.model_validate_json(store.read(row.key))
+
+
+@contextmanager
+def generators_lock(connection: redis.Redis) -> Iterator[None]:
+    """Let one process at a time decide what becomes of generators and their uploads; for moments only.
+
+    Raises `LedgerBusy` if another one does not end, and errors of Redis.
+    """
+    lock = connection.lock("labelmint:lock:generators", timeout=_LOCK_LIFE_S, sleep=0.05, raise_on_release_error=False)
+    if not lock.acquire(blocking_timeout=_LOCK_LIFE_S + 5):
+        raise LedgerBusy("the generators are locked")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def unfinished_jobs(ledger: Ledger) -> Iterator[JobRecord]:
+    """The jobs that make or change a generator and have not ended."""
+    return ledger.unfinished(JOB_PREFIX)
+
+
+def drop_upload(store: Store, ledger: Ledger, sha256: str) -> None:
+    """Remove an upload that no unfinished job waits for. Call it under the `generators_lock`."""
+    for job in unfinished_jobs(ledger):
+        if isinstance(job.request, ImportRequest | TrainRequest) and job.request.sha256 == sha256:
+            return
+    store.delete(upload_key(sha256))

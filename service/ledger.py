@@ -86,9 +86,9 @@ class Ledger:
         fields = {name.decode(): value.decode() for name, value in live.items()}
         return _merged(job, fields, [int(done) for done in shards], [n.decode() for n in notes], seconds + micros / 1e6)
 
-    def list(self) -> Iterator[JobRecord]:
-        """Every job, in the order of their ids."""
-        for row in self._store.list("jobs/"):
+    def list(self, prefix: str = "") -> Iterator[JobRecord]:
+        """Every job whose id starts with `prefix`, in the order of their ids."""
+        for row in self._store.list(f"jobs/{prefix}"):
             folder, _, file = row.key.removeprefix("jobs/").partition("/")
             if file == "job.json":
                 with suppress(JobMissing):
@@ -101,9 +101,9 @@ class Ledger:
             with suppress(JobMissing):
                 yield self.get(row.key.split("/")[1])
 
-    def unfinished(self) -> Iterator[JobRecord]:
-        """Every job that has not ended, by the store's word."""
-        return (job for job in self.list() if not job.state.is_terminal)
+    def unfinished(self, prefix: str = "") -> Iterator[JobRecord]:
+        """Every job that has not ended, by the store's word, of those whose ids start with `prefix`."""
+        return (job for job in self.list(prefix) if not job.state.is_terminal)
 
     def counts(self) -> dict[JobState, int]:
         """How many unfinished jobs are in each state, and how many ended in each since Redis was last wiped."""

@@ -10,13 +10,16 @@ from rq.job import Job, JobStatus
 from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
 
-from service.records import JobRecord
+from service.records import JobRecord, samples_file
 from service.settings import Settings, get_settings
 
 QUEUE_NAME = "labelmint"
 """The one queue every worker listens on."""
 
 RETRIES = 3
+
+SAMPLES = "workers.generator_samples.run"
+"""The one part that belongs to no job: its first argument is a generator's id."""
 
 
 class JobQueue:
@@ -68,11 +71,16 @@ class JobQueue:
         """How many workers listen on the queue."""
         return len(worker_registration.get_keys(queue=self._queue))
 
+    def enqueue_samples(self, generator_id: str, truncation: float) -> str:
+        """Have `workers.generator_samples.run(generator_id, truncation)` called. Returns the part's id."""
+        part = f"{generator_id}-{samples_file(truncation).removesuffix('.png').replace('.', '-')}"
+        return self._enqueue(part, SAMPLES, (generator_id, truncation), self._settings.shard_timeout_s)
+
     def ping(self) -> None:
         """Raises an error of Redis if it cannot be reached."""
         self._redis.ping()
 
-    def _enqueue(self, part: str, function: str, args: tuple[str | int, ...], timeout_s: int) -> str:
+    def _enqueue(self, part: str, function: str, args: tuple[str | float, ...], timeout_s: int) -> str:
         for _ in range(10):
             try:
                 self._queue.enqueue_call(

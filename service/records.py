@@ -29,6 +29,7 @@ class GeneratorRecord(Record):
     num_ws: int
     parameters: int
     sha256: str = Field(description="of weights.safetensors")
+    upload_sha256: str | None = Field(default=None, description="of the file it was made from, if it was uploaded")
     source: str = Field(description="where it comes from: `bundled`, `trained`, `nvidia`, `rosinality`")
     has_encoder: bool
     conditions: int = Field(default=0, description="classes of a class-conditional generator, else 0")
@@ -192,6 +193,11 @@ class JobRecord(Record):
 def generator_key(generator_id: str, file: str) -> str:
     """`generators/{id}/{file}`: weights.safetensors, encoder.safetensors, latents.safetensors, samples-0.70.png."""
     return f"generators/{generator_id}/{file}"
+
+
+def samples_file(truncation: float) -> str:
+    """The file of a generator's picture of samples; truncations are told apart in steps of 0.05."""
+    return f"samples-{round(truncation * 20) / 20:.2f}.png"
 
 
 def upload_key(sha256: str) -> str:

@@ -117,11 +117,28 @@ class JobList(BaseModel):
     jobs: list[JobView]
 
 
+class GeneratorLinks(BaseModel):
+    """Where to go from a generator. POST to `encoder` trains one, where there is none yet."""
+
+    self: str
+    samples: str
+    encoder: str
+
+
 class GeneratorView(GeneratorRecord):
     """A frozen generator for one image domain."""
 
+    links: GeneratorLinks
+
+    @classmethod
+    def of(cls, generator: GeneratorRecord) -> Self:
+        """The view of this record."""
+        home = f"/generators/{generator.id}"
+        links = GeneratorLinks(self=home, samples=f"{home}/samples.png", encoder=f"{home}/encoder")
+        return cls.model_validate(generator.model_dump() | {"links": links.model_dump()})
+
 
 class GeneratorList(BaseModel):
-    """Every generator."""
+    """Every generator, or those asked for."""
 
     generators: list[GeneratorView]

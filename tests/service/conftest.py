@@ -22,6 +22,7 @@ LIMITS = {
     "LABELMINT_MAX_UPLOAD_BYTES": str(4 * 2**20),
     "LABELMINT_MAX_UNPACKED_BYTES": str(8 * 2**20),
     "LABELMINT_MAX_IMAGE_PIXELS": "1000000",
+    "LABELMINT_MAX_CHECKPOINT_BYTES": str(66 * 2**20),
 }
 
 
@@ -45,6 +46,7 @@ def api_url(api_directory: Path, redis_url: str) -> Iterator[str]:
             stdout=log,
             stderr=log,
         )
+    (api_directory / "pid").write_text(str(process.pid))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     listener.close()
     try:

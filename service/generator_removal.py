@@ -1,0 +1,57 @@
+"""Deleting a generator that nothing uses."""
+
+import redis
+
+from service.generators import find_generator, generators_lock, unfinished_jobs
+from service.ledger import Ledger
+from service.problems import Problem, not_found
+from service.projects import every_project
+from service.records import GeneratorRecord
+from service.stores.protocol import Store
+
+_NAMED = 5
+
+
+def remove_generator(store: Store, ledger: Ledger, connection: redis.Redis, generator_id: str) -> None:
+    """Remove the generator with all that was learnt about it.
+
+    Its record goes first, so that no half of it is ever found, and comes back if a project turns out to have named it
+    at that moment. Raises `Problem`: 404, and 409 while it is in use.
+    """
+    with generators_lock(connection):
+        record = find_generator(store, generator_id)
+        if record is None:
+            raise not_found("generator")
+        if record.source == "bundled":
+            raise _in_use(f"{generator_id} comes with labelmint and would come back at the next start.")
+        _refuse_if_used(store, ledger, generator_id)
+        store.delete(GeneratorRecord.key(generator_id))
+        try:
+            _refuse_if_used(store, ledger, generator_id)
+        except BaseException:
+            store.put(GeneratorRecord.key(generator_id), record.model_dump_json(indent=1).encode())
+            raise
+        store.delete_prefix(f"generators/{generator_id}/")
+
+
+def _refuse_if_used(store: Store, ledger: Ledger, generator_id: str) -> None:
+    projects = [project.id for project in every_project(store) if project.generator == generator_id]
+    if projects:
+        users = "1 project uses" if len(projects) == 1 else f"{len(projects)} projects use"
+        raise _in_use(f"{users} generator {generator_id}; delete first: {_some(projects)}.")
+    jobs = [job.id for job in unfinished_jobs(ledger) if generator_id in _generators_of(job.request)]
+    if jobs:
+        users = "1 unfinished job uses" if len(jobs) == 1 else f"{len(jobs)} unfinished jobs use"
+        raise _in_use(f"{users} generator {generator_id}; cancel first: {_some(jobs)}.")
+
+
+def _generators_of(request: object) -> tuple[str | None, str | None]:
+    return getattr(request, "generator_id", None), getattr(request, "start", None)
+
+
+def _some(ids: list[str]) -> str:
+    return ", ".join(ids[:_NAMED]) + (", …" if len(ids) > _NAMED else "")
+
+
+def _in_use(detail: str) -> Problem:
+    return Problem(409, "generator-in-use", "Generator in use", detail)

@@ -1,0 +1,349 @@
+"""Generators over HTTP: uploads that are taken, refused and recognised; deleting; encoders; without any worker."""
+
+import base64
+import hashlib
+import io
+import json
+import time
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import redis as redis_client
+from fastapi.testclient import TestClient
+
+from service.app import create_app
+from service.label_schema import LabelClass
+from service.ledger import Ledger
+from service.records import GeneratorRecord, JobState, ProjectRecord, upload_key
+from service.settings import Settings
+from service.sniffing import Content, sniff
+from service.stores import FileStore
+from tests.service.jobs import make_generator
+from tests.service.uploads import image_bytes, zipped
+
+PICKLE = b"\x80\x02}q\x00." + bytes(1000)
+SAFETENSORS = (2).to_bytes(8, "little") + b"{}" + bytes(100)
+CLASSES = [LabelClass(name="cat", color="#000000"), LabelClass(name="rest", color="#ffffff")]
+IMAGES = {"a/1.png": image_bytes(), "a/2.png": image_bytes((32, 32))}
+
+
+def post(api: httpx.Client, part: str, data: bytes, *, key: str | None = None, **fields: Any) -> httpx.Response:
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()}
+    headers = {"Idempotency-Key": key} if key else {}
+    return api.post("/generators", files={part: ("some model.bin", data)}, data=texts, headers=headers)
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def kept(store: FileStore) -> list[str]:
+    """Every key in the store but those of the generator that is there from the beginning."""
+    return [row.key for row in store.list() if not row.key.startswith("generators/toy/")]
+
+
+def add_generator(store: FileStore, **changes: Any) -> GeneratorRecord:
+    record = make_generator().model_copy(update={"id": "cats", "source": "nvidia", "has_encoder": False, **changes})
+    store.put(GeneratorRecord.key(record.id), record.model_dump_json().encode())
+    return record
+
+
+def test_a_checkpoint_becomes_a_job_and_waits_in_the_store(api: httpx.Client, api_store: FileStore) -> None:
+    answer = post(api, "checkpoint", PICKLE)
+    assert answer.status_code == 202, answer.text
+    job = answer.json()
+    digest = sha256(PICKLE)
+    generator_id = "g" + base64.b32encode(bytes.fromhex(digest)).decode().lower()[:12]
+    assert answer.headers["location"] == f"/jobs/{job['id']}"
+    assert int(answer.headers["retry-after"]) > 0
+    assert job["request"] == {
+        "task": "import",
+        "generator_id": generator_id,
+        "name": "some model",
+        "sha256": digest,
+    }
+    assert job["links"]["generator"] == f"/generators/{generator_id}"
+    assert api_store.read(upload_key(digest)) == PICKLE
+    assert api.get(f"/generators/{generator_id}").status_code == 404
+
+
+def test_a_job_is_in_the_queue(api: httpx.Client, api_store: FileStore, redis: redis_client.Redis) -> None:
+    job_id = post(api, "checkpoint", SAFETENSORS, name="Mine", id="mine").json()["id"]
+    assert redis.lrange("rq:queue:labelmint", 0, -1) == [f"{job_id}-import".encode()]
+    assert redis.hget(f"rq:job:{job_id}-import", "description").decode().startswith("workers.generator_import.run(")
+
+
+def test_the_same_file_under_way_is_the_same_job(api: httpx.Client, api_store: FileStore) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda _: post(api, "checkpoint", PICKLE), range(4)))
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert sorted(key.split("/")[0] for key in kept(api_store)) == ["jobs", "uploads"]
+
+
+def test_a_file_that_was_imported_is_its_generator(
+    api: httpx.Client, api_store: FileStore, redis: redis_client.Redis
+) -> None:
+    add_generator(api_store, upload_sha256=sha256(PICKLE))
+    answer = post(api, "checkpoint", PICKLE)
+    assert (answer.status_code, answer.json()["id"]) == (200, "cats")
+    assert answer.headers["location"] == "/generators/cats"
+    assert answer.json()["links"] == {
+        "self": "/generators/cats",
+        "samples": "/generators/cats/samples.png",
+        "encoder": "/generators/cats/encoder",
+    }
+    assert kept(api_store) == ["generators/cats/generator.json"]
+    assert redis.llen("rq:queue:labelmint") == 0
+
+
+def test_one_may_ask_before_uploading(api: httpx.Client, api_store: FileStore) -> None:
+    add_generator(api_store, upload_sha256=sha256(PICKLE))
+
+    def found(digest: str) -> list[str]:
+        answer = api.get("/generators", params={"sha256": digest})
+        return [row["id"] for row in answer.json()["generators"]]
+
+    assert found(sha256(PICKLE)) == found(sha256(PICKLE).upper()) == ["cats"]
+    assert found(sha256(SAFETENSORS)) == []
+    assert api.get("/generators", params={"sha256": "beef"}).status_code == 422
+
+
+def test_images_become_a_training_job(api: httpx.Client, api_store: FileStore) -> None:
+    data = zipped(IMAGES)
+    settings = {"resolution": 32, "kimg": 1.5, "mirror": False, "seed": 7}
+    answer = post(api, "images", data, settings=settings, name="Cats")
+    assert answer.status_code == 202, answer.text
+    request = answer.json()["request"]
+    assert request.pop("generator_id").startswith("g")
+    assert request == {"task": "train", "name": "Cats", "sha256": sha256(data), "start": None, **settings}
+    again = post(api, "images", data, settings=settings)
+    other = post(api, "images", data, settings=settings | {"seed": 8})
+    assert again.json()["id"] == answer.json()["id"]
+    assert other.json()["id"] != answer.json()["id"]
+    assert other.json()["request"]["generator_id"] != again.json()["request"]["generator_id"]
+
+
+def test_training_starts_from_a_generator_of_its_size(api: httpx.Client, api_store: FileStore) -> None:
+    data = zipped(IMAGES)
+    request = post(api, "images", data, settings={"start": "toy"}).json()["request"]
+    assert (request["start"], request["resolution"]) == ("toy", 64)
+    for settings in ({"start": "toy", "resolution": 128}, {"start": "nobody"}):
+        assert post(api, "images", data, settings=settings).status_code == 422
+
+
+def test_an_idempotency_key_is_honoured(api: httpx.Client, api_store: FileStore, api_ledger: Ledger) -> None:
+    first = post(api, "checkpoint", PICKLE, key="one").json()["id"]
+    api_ledger.cancel(first)
+    again = post(api, "checkpoint", PICKLE, key="one")
+    assert (again.status_code, again.json()["id"], again.json()["state"]) == (202, first, "cancelled")
+    assert upload_key(sha256(PICKLE)) not in kept(api_store)
+    other = post(api, "checkpoint", SAFETENSORS, key="one")
+    assert (other.status_code, other.json()["type"]) == (422, "/problems/idempotency-key-reused")
+    assert upload_key(sha256(SAFETENSORS)) not in kept(api_store)
+    assert post(api, "checkpoint", PICKLE).json()["id"] != first
+
+
+def big(directory: Path, size: int) -> Path:
+    path = directory / "sparse.pkl"
+    with path.open("wb") as file:
+        file.write(PICKLE)
+        file.truncate(size)
+    return path
+
+
+def peak_bytes(api_directory: Path) -> int:
+    status = Path(f"/proc/{(api_directory / 'pid').read_text()}/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
+
+
+def test_a_large_upload_is_never_in_memory(
+    api: httpx.Client, api_store: FileStore, api_directory: Path, tmp_path: Path
+) -> None:
+    assert post(api, "checkpoint", SAFETENSORS).status_code == 202
+    before = peak_bytes(api_directory)
+    path = big(tmp_path, 64 * 2**20)
+    with path.open("rb") as file:
+        answer = api.post("/generators", files={"checkpoint": file})
+    assert answer.status_code == 202, answer.text
+    assert api_store.size(upload_key(answer.json()["request"]["sha256"])) == 64 * 2**20
+    assert peak_bytes(api_directory) - before < 12 * 2**20
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_an_upload_over_the_limit_is_refused(
+    api: httpx.Client, api_store: FileStore, tmp_path: Path, declared: bool
+) -> None:
+    size = 67 * 2**20
+
+    def chunks() -> Iterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="checkpoint"; filename="a.pkl"\r\n\r\n'
+        for _ in range(size // 2**20):
+            yield bytes(2**20)
+        yield b"\r\n--x--\r\n"
+
+    if declared:
+        with big(tmp_path, size).open("rb") as file:
+            answer = api.post("/generators", files={"checkpoint": file})
+    else:
+        headers = {"Content-Type": "multipart/form-data; boundary=x"}
+        answer = api.post("/generators", content=chunks(), headers=headers)
+    assert (answer.status_code, answer.json()["type"]) == (413, "/problems/too-large")
+    assert kept(api_store) == []
+
+
+def torch_zip() -> bytes:
+    return zipped({"archive/data.pkl": PICKLE, "archive/data/0": bytes(64), "archive/version": b"3\n"})
+
+
+@pytest.mark.parametrize(
+    ("data", "content"),
+    [
+        (PICKLE, Content.CHECKPOINT),
+        (b"\x80\x04\x95" + bytes(20), Content.CHECKPOINT),
+        (SAFETENSORS, Content.CHECKPOINT),
+        (torch_zip(), Content.CHECKPOINT),
+        (zipped(IMAGES), Content.IMAGES),
+        (zipped({"readme.txt": b"-"}), None),
+        (zipped({"__MACOSX/a.png": b"-"}), None),
+        (zipped({}), None),
+        (torch_zip()[:-30], None),
+        (image_bytes(), None),
+        (b"\x1f\x8b\x08" + bytes(100), None),
+        (b"\x80", None),
+        (b"\xff" * 7 + b"\x7f{" + bytes(100), None),
+        (b"(dp0\n.", None),
+    ],
+)
+def test_content_is_sniffed(data: bytes, content: Content | None) -> None:
+    assert sniff(io.BytesIO(data)) is content
+
+
+def test_a_large_zip_directory_is_read_to_its_first_names_only() -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for number in range(70_000):  # more than a zip without the 64-bit extension may hold
+            archive.writestr(f"{number}.png" if number < 69_000 else f"{number}/data.pkl", b"")
+    assert sniff(buffer) is Content.IMAGES
+
+
+@pytest.mark.parametrize(
+    ("part", "data", "fields", "status", "words"),
+    [
+        ("checkpoint", image_bytes(), {}, 415, "neither"),
+        ("images", zipped({"notes.txt": b"-"}), {}, 415, "neither"),
+        ("checkpoint", b"", {}, 422, "empty"),
+        ("checkpoint", zipped(IMAGES), {}, 422, "part `images`"),
+        ("images", PICKLE, {}, 422, "part `checkpoint`"),
+        ("checkpoint", PICKLE, {"settings": "{}"}, 422, "settings"),
+        ("checkpoint", PICKLE, {"id": "Cats & dogs"}, 422, "lower-case"),
+        ("checkpoint", PICKLE, {"name": "x" * 65}, 422, "64"),
+        ("checkpoint", PICKLE, {"colour": "red"}, 422, "unknown part"),
+        ("checkpoint", PICKLE, {"images": "?"}, 422, "it comes with"),
+        ("model", PICKLE, {}, 422, "unknown part"),
+        ("images", zipped(IMAGES), {"settings": "{"}, 422, "settings"),
+        ("images", zipped(IMAGES), {"settings": '{"resolution": 48}'}, 422, "settings.resolution"),
+        ("images", zipped(IMAGES), {"settings": '{"kimg": -1}'}, 422, "settings.kimg"),
+        ("images", zipped(IMAGES), {"settings": '{"learning": 1}'}, 422, "settings.learning"),
+        ("checkpoint", PICKLE, {"id": "toy"}, 409, "another"),
+    ],
+)
+def test_what_cannot_be_taken_is_refused_and_leaves_nothing(
+    api: httpx.Client, api_store: FileStore, part: str, data: bytes, fields: dict[str, str], status: int, words: str
+) -> None:
+    answer = post(api, part, data, **fields)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    assert words in answer.text
+    assert kept(api_store) == []
+
+
+def test_a_body_of_another_kind_is_refused(api: httpx.Client, api_store: FileStore) -> None:
+    assert api.post("/generators", content=PICKLE).status_code == 415
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert api.post("/generators", content=b"--x\r\nbroken", headers=headers).status_code in (400, 422)
+    two = [("checkpoint", ("a", PICKLE)), ("checkpoint", ("b", PICKLE))]
+    assert api.post("/generators", files=two).status_code == 400
+    assert kept(api_store) == []
+
+
+def test_an_id_that_a_job_is_filling_is_taken(api: httpx.Client, api_store: FileStore) -> None:
+    assert post(api, "checkpoint", PICKLE, id="mine").status_code == 202
+    assert post(api, "checkpoint", SAFETENSORS, id="mine").status_code == 409
+    assert upload_key(sha256(SAFETENSORS)) not in kept(api_store)
+
+
+def test_a_generator_is_deleted_whole(api: httpx.Client, api_store: FileStore) -> None:
+    add_generator(api_store)
+    api_store.put("generators/cats/weights.safetensors", b"-")
+    assert api.delete("/generators/cats").status_code == 204
+    assert kept(api_store) == []
+    assert api.delete("/generators/cats").status_code == 404
+    assert api.get("/generators/cats").status_code == 404
+
+
+def test_a_generator_in_use_stays(api: httpx.Client, api_store: FileStore, api_ledger: Ledger) -> None:
+    add_generator(api_store)
+
+    def refusal(generator_id: str = "cats") -> str:
+        answer = api.delete(f"/generators/{generator_id}")
+        assert (answer.status_code, answer.json()["type"]) == (409, "/problems/generator-in-use")
+        assert api.get(f"/generators/{generator_id}").status_code == 200
+        return str(answer.json()["detail"])
+
+    assert "comes with labelmint" in refusal("toy")
+    project = ProjectRecord(id="my-project", name="Mine", generator="cats", seeds=[], classes=CLASSES)
+    api_store.put(ProjectRecord.key(project.id), project.model_dump_json().encode())
+    assert "my-project" in refusal()
+    api_store.delete(ProjectRecord.key(project.id))
+    encoding = api.post("/generators/cats/encoder").json()["id"]
+    assert encoding in refusal()
+    api_ledger.cancel(encoding)
+    training = post(api, "images", zipped(IMAGES), settings={"start": "cats"}).json()["id"]
+    assert training in refusal()
+    api_ledger.cancel(training)
+    assert api.delete("/generators/cats").status_code == 204
+
+
+def test_an_encoder_is_trained_once(api: httpx.Client, api_store: FileStore, api_ledger: Ledger) -> None:
+    add_generator(api_store)
+    first, second = (api.post("/generators/cats/encoder") for _ in range(2))
+    assert (first.status_code, second.status_code) == (202, 202)
+    assert first.json()["id"] == second.json()["id"]
+    assert first.headers["location"] == f"/jobs/{first.json()['id']}"
+    assert first.json()["request"] == {"task": "encode", "generator_id": "cats"}
+    assert api_ledger.get(first.json()["id"]).state is JobState.QUEUED
+    done = api.post("/generators/toy/encoder")
+    assert (done.status_code, done.json()["id"]) == (200, "toy")
+    assert api.post("/generators/nobody/encoder").status_code == 404
+
+
+def test_samples_are_found_by_truncation(api: httpx.Client, api_store: FileStore) -> None:
+    for truncation in ("0.50", "0.70"):
+        api_store.put(f"generators/toy/samples-{truncation}.png", truncation.encode())
+    for asked, found in (({}, "0.70"), ({"truncation": 0.5}, "0.50"), ({"truncation": 0.69}, "0.70")):
+        answer = api.get("/generators/toy/samples.png", params=asked)
+        assert (answer.status_code, answer.text, answer.headers["x-truncation"]) == (200, found, found)
+    assert api.get("/generators/nobody/samples.png").status_code == 404
+    assert api.get("/generators/toy/samples.png", params={"truncation": 1.2}).status_code == 422
+
+
+def test_samples_that_nobody_draws_are_asked_for_again(
+    settings: Settings, store: FileStore, redis: redis_client.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.routes.generators._WAIT_S", 0.5)
+    toy = make_generator()
+    store.put(GeneratorRecord.key(toy.id), toy.model_dump_json().encode())
+    client = TestClient(create_app(settings))
+    for truncation in (0.3, 0.31):
+        began = time.monotonic()
+        answer = client.get("/generators/toy/samples.png", params={"truncation": truncation})
+        assert (answer.status_code, answer.json()["type"]) == (503, "/problems/samples-not-ready")
+        assert int(answer.headers["retry-after"]) > 0
+        assert time.monotonic() - began >= 0.5
+    assert redis.lrange("rq:queue:labelmint", 0, -1) == [b"toy-samples-0-30"]
