@@ -10,18 +10,19 @@ class BoundedFile(io.RawIOBase):
     """A seekable binary file, read in full or refused.
 
     Unlike a plain file it raises `CheckpointError` instead of returning less than was asked for, and checks that before
-    it allocates. `limit` also bounds a single read, where only small ones are expected.
+    it allocates. `limit` also bounds a single read, where only small ones are expected. Whoever wraps a file leaves its
+    position to this object.
     """
 
     def __init__(self, file: BinaryIO, limit: int | None = None) -> None:
         self.file, self.limit = file, limit
         self.size = file.seek(0, io.SEEK_END)
-        file.seek(0)
+        self.at = file.seek(0)
 
     @property
     def remaining(self) -> int:
         """Bytes from here to the end."""
-        return self.size - self.file.tell()
+        return self.size - self.at
 
     def readable(self) -> bool:
         return True
@@ -30,10 +31,11 @@ class BoundedFile(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        return self.file.tell()
+        return self.at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self.file.seek(offset, whence)
+        self.at = self.file.seek(offset, whence)
+        return self.at
 
     def read(self, count: int | None = -1) -> bytes:
         """Exactly `count` bytes, or what remains when it is negative."""
@@ -42,6 +44,7 @@ class BoundedFile(io.RawIOBase):
             raise CheckpointError("ends too early: it is truncated or damaged")
         if self.limit is not None and count > self.limit:
             raise CheckpointError(f"declares a part of {count} bytes where no more than {self.limit} are expected")
+        self.at += count
         return self.file.read(count)
 
     def readline(self, _size: int | None = -1) -> bytes:
@@ -49,6 +52,7 @@ class BoundedFile(io.RawIOBase):
         line = self.file.readline(4097)
         if len(line) > 4096 or not line.endswith(b"\n"):
             raise CheckpointError("holds a line without end: it is truncated or damaged")
+        self.at += len(line)
         return line
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]

@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 from models.checkpoint import CheckpointError
 from models.foreign.bounded_file import BoundedFile
 
-MOST_INSTRUCTIONS = 1_000_000
+MOST_INSTRUCTIONS = 300_000
 """A training snapshot of a 1024² generator with its discriminator has under a tenth of that."""
 
 DEEPEST = 200

@@ -191,7 +191,8 @@ class RestrictedUnpickler(pickle.Unpickler):
                 "is a TensorFlow pickle of NVIDIA's first StyleGAN repositories. StyleGAN1 is not supported; convert a "
                 "StyleGAN2 with legacy.py of stylegan2-ada-pytorch and send the .pkl that it writes"
             )
-        if full in IGNORED_NAMES or (f"{module}.".startswith(IGNORED_MODULES) and name.isidentifier()):
+        names_class = name.isidentifier() and name[0].isupper()
+        if full in IGNORED_NAMES or (names_class and f"{module}.".startswith(IGNORED_MODULES)):
             return Ignored
         raise CheckpointError(
             f"names {full[:200]!r}, which no checkpoint of weights needs; nothing of it was run. "
