@@ -50,7 +50,8 @@ class Affine:
         """See `Map`."""
         (a, b, c), (d, e, f) = self.matrix
         x, y = places[:, 0] - c, places[:, 1] - f
-        return np.stack([e * x - b * y, a * y - d * x], axis=1) / (a * e - b * d)
+        found: Floats = np.stack([e * x - b * y, a * y - d * x], axis=1) / (a * e - b * d)
+        return found
 
 
 @dataclass(frozen=True)
