@@ -26,7 +26,7 @@ def read_image(stream: BinaryIO, max_pixels: int) -> tuple[Image.Image, list[str
     with several frames in JPEG (MPO, as phones write it) the first is taken. Raises `ImageRefused` for an animation,
     16 bits a channel, more than `max_pixels` pixels, and anything that is not a whole PNG or JPEG.
     """
-    return _decoded(lambda: _read_image(stream, max_pixels))
+    return decoded(lambda: _read_image(stream, max_pixels))
 
 
 def read_mask(stream: BinaryIO, max_pixels: int) -> npt.NDArray[np.uint8]:
@@ -35,10 +35,11 @@ def read_mask(stream: BinaryIO, max_pixels: int) -> npt.NDArray[np.uint8]:
     1-, 2-, 4- and 8-bit PNG, grey or palette. Transparency and EXIF are ignored: a mask must match its image as shown.
     Raises `ImageRefused` otherwise.
     """
-    return _decoded(lambda: _read_mask(stream, max_pixels))
+    return decoded(lambda: _read_mask(stream, max_pixels))
 
 
-def _decoded(read: Callable[[], T]) -> T:
+def decoded(read: Callable[[], T], what: str = "PNG or JPEG image") -> T:
+    """What `read` gives. Raises `ImageRefused` for whatever it raises, calling the file no whole `what`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -48,17 +49,15 @@ def _decoded(read: Callable[[], T]) -> T:
     except Image.DecompressionBombError:
         raise ImageRefused("it declares far too many pixels", "send a smaller image") from None
     except Exception:  # noqa: BLE001 - hostile bytes make decoders fail in every way there is
-        raise ImageRefused(
-            "it is not a whole PNG or JPEG image", "open it in an image viewer and save it anew"
-        ) from None
+        raise ImageRefused(f"it is not a whole {what}", "open it in an image viewer and save it anew") from None
 
 
 def _read_image(stream: BinaryIO, max_pixels: int) -> tuple[Image.Image, list[str]]:
     notes = []
-    if _png_depth(stream) == 16:
+    if png_depth(stream) == 16:
         raise ImageRefused("it has 16 bits a channel", _RESAVE)
     with Image.open(stream, formats=("PNG", "JPEG")) as image:
-        _check_pixels(image, max_pixels)
+        check_pixels(image, max_pixels)
         if getattr(image, "n_frames", 1) > 1:
             if image.format == "PNG":
                 raise ImageRefused("it is animated", "save one frame as a plain PNG")
@@ -79,11 +78,11 @@ def _read_image(stream: BinaryIO, max_pixels: int) -> tuple[Image.Image, list[st
 
 
 def _read_mask(stream: BinaryIO, max_pixels: int) -> npt.NDArray[np.uint8]:
-    depth = _png_depth(stream)
+    depth = png_depth(stream)
     if depth == 16:
         raise ImageRefused("it has 16 bits a pixel", _MASK_REMEDY)
     with Image.open(stream, formats=("PNG",)) as mask:
-        _check_pixels(mask, max_pixels)
+        check_pixels(mask, max_pixels)
         if getattr(mask, "n_frames", 1) > 1:
             raise ImageRefused("it is animated", _MASK_REMEDY)
         if mask.mode not in {"L", "P", "1"}:
@@ -94,14 +93,14 @@ def _read_mask(stream: BinaryIO, max_pixels: int) -> npt.NDArray[np.uint8]:
         return values // (255 // (2**depth - 1)) if mask.mode == "L" and depth in (2, 4) else values
 
 
-def _check_pixels(image: Image.Image, max_pixels: int) -> None:
-    """Goes by the header alone: nothing is decoded before this."""
+def check_pixels(image: Image.Image, max_pixels: int) -> None:
+    """Raises `ImageRefused` for too many. Goes by the header alone: nothing is decoded before this."""
     width, height = image.size
     if width * height > max_pixels:
         raise ImageRefused(f"it has {width} x {height} pixels, more than {max_pixels}", "send a smaller image")
 
 
-def _png_depth(stream: BinaryIO) -> int | None:
+def png_depth(stream: BinaryIO) -> int | None:
     """Bits a channel of a PNG, which Pillow does not tell; None for anything else. Leaves the stream at its start."""
     header = stream.read(25)
     stream.seek(0)

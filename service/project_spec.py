@@ -1,67 +1,224 @@
 """`project.json` as a client writes it."""
 
-import json
-from typing import Annotated, Self
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError
+from pydantic_core import PydanticCustomError
 
-from service.label_schema import Color, LabelClass, LabelKind, Record
+from service.file_faults import shortened
+from service.label_schema import Attribute, Color, KeypointSchema, LabelClass, LabelKind, Name, Record
+from service.mirrors import mirrors_of
 from service.palette import fill_colors
 from service.problems import Complaint
+from service.strict_json import JsonRefused, load_json
+from service.uploads import shown
 
 FILE = "project.json"
+
+_MAX_ATTRIBUTES = 64
+_MAX_LINES = 1024
+_INCONSISTENT = "inconsistent"
+_LAYOUT = "compare with the example of `POST /projects` at /docs"
+
+
+class Fault(NamedTuple):
+    """Something wrong below a field of the specification."""
+
+    field: str
+    message: str
+    remedy: str
 
 
 class ClassSpec(Record):
     """One class; its index in masks is its place in the list."""
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=64, strip_whitespace=True)]
+    name: Name
     color: Color | None = Field(default=None, description="`#rrggbb`; chosen for you if left out")
+    mirror: str | None = Field(default=None, description="the class it becomes when an image is flipped left to right")
+
+
+class DepthSpec(Record):
+    """How depth is measured."""
+
+    unit: Annotated[str, StringConstraints(min_length=1, max_length=32, strip_whitespace=True)] = "unit"
+    scale: float | None = Field(
+        default=None,
+        ge=1e-20,
+        le=1e15,
+        strict=True,
+        description="depth of one step of a 16-bit PNG, in `unit`; of NPY files alone it is chosen for you if left out",
+    )
+
+
+def _consistent(faults: Iterator[Fault]) -> None:
+    """Raises an error that holds them all, if there are any."""
+    if found := list(faults):
+        raise PydanticCustomError(_INCONSISTENT, "it does not agree with itself", {"faults": found})
+
+
+def _faults_of_names(what: str, names: Sequence[str], place: str = "") -> Iterator[Fault]:
+    """What is wrong with the names of a list of `what`: each printable and there once, whatever its case."""
+    counts = Counter(name.casefold() for name in names)
+    for index, name in enumerate(names):
+        field = f"{index}{place}"
+        if not name.isprintable():
+            yield Fault(field, f"the name {shown(name)} holds control characters", "use characters that print")
+        if counts.pop(name.casefold(), 0) > 1:
+            yield Fault(field, f"`{shown(name)}` is there twice: each {what} has a name of its own", "rename one")
+
+
+def _faults_of_mirrors(mirrors: dict[str, str | None]) -> Iterator[Fault]:
+    for index, (name, mirror) in enumerate(mirrors.items()):
+        if mirror is None:
+            continue
+        field, told = f"{index}.mirror", shown(mirror)
+        if mirror not in mirrors:
+            yield Fault(field, f"`{told}` is no name of the list", "name one of the list, or leave `mirror` out")
+        elif mirrors[mirror] != name:
+            other = mirrors[mirror]
+            message = f"`{name}` mirrors `{told}`, which mirrors {f'`{shown(other)}`' if other else 'nothing'}"
+            yield Fault(field, message, "let each of the two name the other")
+
+
+def _check_classes(classes: list[ClassSpec]) -> list[ClassSpec]:
+    def faults() -> Iterator[Fault]:
+        yield from _faults_of_names("class", [item.name for item in classes], ".name")
+        yield from _faults_of_mirrors({item.name: item.mirror for item in classes})
+
+    _consistent(faults())
+    return classes
+
+
+def _check_keypoints(keypoints: KeypointSchema) -> KeypointSchema:
+    names = [point.name for point in keypoints.points]
+
+    def faults() -> Iterator[Fault]:
+        mirrors = {point.name: point.mirror for point in keypoints.points}
+        for fault in (*_faults_of_names("point", names, ".name"), *_faults_of_mirrors(mirrors)):
+            yield fault._replace(field=f"points.{fault.field}")
+        if len(keypoints.skeleton) > _MAX_LINES:
+            yield Fault("skeleton", f"it has more than {_MAX_LINES} lines", "leave some out")
+            return
+        for index, line in enumerate(keypoints.skeleton):
+            for end in line:
+                if end not in names:
+                    yield Fault(f"skeleton.{index}", f"`{shown(end)}` is no point", "join points of the list")
+            if line[0] == line[1]:
+                yield Fault(f"skeleton.{index}", f"it joins `{shown(line[0])}` with itself", "join two points")
+
+    _consistent(faults())
+    return keypoints
+
+
+def _with_mirrors(keypoints: Any) -> Any:
+    """Points that are plain names become points whose sides mirror each other."""
+    if not isinstance(keypoints, dict) or not isinstance(points := keypoints.get("points"), list):
+        return keypoints
+    mirrors = mirrors_of([point for point in points if isinstance(point, str)])
+    made = [{"name": point, "mirror": mirrors.get(point)} if isinstance(point, str) else point for point in points]
+    return keypoints | {"points": made}
+
+
+def _check_attributes(attributes: list[Attribute]) -> list[Attribute]:
+    def faults() -> Iterator[Fault]:
+        yield from _faults_of_names("attribute", [item.name for item in attributes], ".name")
+        for index, item in enumerate(attributes):
+            if item.name.casefold() == "image":
+                remedy = "name the attribute otherwise"
+                yield Fault(f"{index}.name", "`image` is the column of classes.csv that names the image", remedy)
+            for fault in _faults_of_names("value", item.values):
+                yield fault._replace(field=f"{index}.values.{fault.field}")
+            swapped = Counter(value for pair in item.mirror for value in pair)
+            for value, count in swapped.items():
+                if value not in item.values:
+                    remedy = "name values of the list"
+                    yield Fault(f"{index}.mirror", f"`{shown(value)}` is no value of `{item.name}`", remedy)
+                elif count > 1:
+                    message = f"`{shown(value)}` is there twice: a value swaps with one other"
+                    yield Fault(f"{index}.mirror", message, "name each value once")
+
+    _consistent(faults())
+    return attributes
+
+
+CheckedKeypoints = Annotated[KeypointSchema, BeforeValidator(_with_mirrors), AfterValidator(_check_keypoints)]
+"""Names, mirrors and skeleton agree. A point may be given as its name alone."""
+
+CheckedAttributes = Annotated[
+    list[Attribute], Field(min_length=1, max_length=_MAX_ATTRIBUTES), AfterValidator(_check_attributes)
+]
+"""Names, values and mirrors agree."""
+
+
+def _check_kinds(kinds: list[LabelKind]) -> list[LabelKind]:
+    if len(set(kinds)) < len(kinds):
+        raise PydanticCustomError(_INCONSISTENT, "each label kind is named once")
+    return kinds
 
 
 class ProjectSpec(Record):
-    """What a project is to be."""
+    """What a project is to be: its name, its generator, and at least one of `classes`, `keypoints`, `depth` and
+    `attributes`, where the files do not say it themselves."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
     generator: Annotated[str, StringConstraints(min_length=1, max_length=64)]
-    label_kinds: list[LabelKind] = Field(default=[LabelKind.SEGMENTATION], min_length=1)
-    classes: list[ClassSpec] = Field(min_length=2)
-
-    @field_validator("label_kinds")
-    @classmethod
-    def _each_kind_once(cls, kinds: list[LabelKind]) -> list[LabelKind]:
-        if len(set(kinds)) < len(kinds):
-            raise ValueError("each label kind is named once")
-        return kinds
-
-    @model_validator(mode="after")
-    def _each_class_once(self) -> Self:
-        if len({item.name.casefold() for item in self.classes}) < len(self.classes):
-            raise ValueError("each class has a name of its own")
-        return self
+    classes: Annotated[list[ClassSpec], Field(min_length=2), AfterValidator(_check_classes)] | None = Field(
+        default=None, description="of the masks in segmentation/"
+    )
+    keypoints: CheckedKeypoints | None = Field(
+        default=None,
+        description="of keypoints.json or keypoints.csv. A point may be its name alone; then `left_ear` and "
+        "`right_ear`, `l_ear` and `r_ear`, `ear_left` and `ear_right` mirror each other. Left out, it is what the "
+        "categories of keypoints.json say",
+    )
+    depth: DepthSpec | None = Field(default=None, description="of the files in depth/")
+    attributes: CheckedAttributes | None = Field(
+        default=None, description="columns of classes.csv. Left out, they are what the file itself has"
+    )
+    forced_seeds: list[str] = Field(
+        default_factory=list, description="NAMEs of seeds that enter the fit however badly the generator rebuilds them"
+    )
+    label_kinds: Annotated[list[LabelKind], Field(min_length=1), AfterValidator(_check_kinds)] | None = Field(
+        default=None, description="may be left out; if given, it has to agree with the labels"
+    )
 
     def labeled_classes(self) -> list[LabelClass]:
         """The classes, each with a colour."""
-        colors = fill_colors([item.color for item in self.classes])
-        return [LabelClass(name=item.name, color=color) for item, color in zip(self.classes, colors, strict=True)]
+        classes = self.classes or []
+        colors = fill_colors([item.color for item in classes])
+        return [
+            LabelClass(name=item.name, color=color, mirror=item.mirror)
+            for item, color in zip(classes, colors, strict=True)
+        ]
 
 
 def parse_project(data: bytes, max_classes: int) -> tuple[ProjectSpec | None, list[Complaint]]:
     """The project that `data` describes, or everything that is wrong with it."""
     try:
-        spec = ProjectSpec.model_validate(json.loads(data.decode("utf-8-sig")))
+        spec = ProjectSpec.model_validate(load_json(data))
     except ValidationError as error:
-        return None, [_complaint(item["type"], item["loc"], item["msg"]) for item in error.errors(include_input=False)]
-    except (ValueError, RecursionError):
-        return None, [Complaint(file=FILE, message="it is not JSON", remedy="write one JSON object in UTF-8")]
-    if len(spec.classes) > max_classes:
+        return None, complaints_of(error)
+    except JsonRefused as refusal:
+        return None, [Complaint(file=FILE, message=refusal.args[0], remedy=refusal.args[1])]
+    if spec.classes is not None and len(spec.classes) > max_classes:
         message = f"{len(spec.classes)} classes are more than {max_classes}"
         return None, [Complaint(file=FILE, field="classes", message=message, remedy="join some classes")]
     return spec, []
 
 
-def _complaint(kind: str, place: tuple[str | int, ...], message: str) -> Complaint:
-    field = ".".join(str(part)[:64] for part in place) or None
-    if kind == "extra_forbidden":
-        return Complaint(file=FILE, field=field, message="unknown field", remedy="remove it, or correct its spelling")
-    return Complaint(file=FILE, field=field, message=message.removeprefix("Value error, "))
+def complaints_of(error: ValidationError, file: str = FILE) -> list[Complaint]:
+    """What pydantic and the checks above found wrong in `file`."""
+    complaints: list[Complaint] = []
+    for item in error.errors(include_input=False, include_url=False):
+        field = ".".join(shown(str(part))[:64] for part in item["loc"]) or None
+        for fault in item.get("ctx", {}).get("faults", ()):
+            place = f"{field}.{fault.field}" if field else fault.field
+            complaints.append(Complaint(file=file, field=place, message=fault.message, remedy=fault.remedy))
+        if item["type"] == "extra_forbidden":
+            remedy = "remove it, or correct its spelling"
+            complaints.append(Complaint(file=file, field=field, message="unknown field", remedy=remedy))
+        elif "faults" not in item.get("ctx", {}):
+            complaints.append(Complaint(file=file, field=field, message=item["msg"], remedy=_LAYOUT))
+    return shortened(complaints)

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from service.generators import every_generator, find_generator
 from service.ids import new_id
+from service.label_schema import LabelSchema
 from service.problems import Complaint, Problem
 from service.project_spec import FILE as PROJECT_FILE
 from service.project_spec import ProjectSpec, parse_project
@@ -62,23 +63,18 @@ def create_project(store: Store, upload: Upload, settings: Settings) -> ProjectR
                 remedy=f"choose one of these: {known}",
             )
         )
-    classes = spec.labeled_classes() if spec is not None else None
     limits = SeedLimits(settings.max_seeds, settings.max_image_pixels)
-    seeds, wrong = check_seeds(upload.files, limits, classes, generator.resolution if generator else None)
-    complaints += wrong
-    if complaints or spec is None or classes is None:
+    checked = check_seeds(upload.files, limits, spec, generator.resolution if generator else None)
+    complaints += checked.complaints
+    if complaints or spec is None or checked.schema is None:
         raise invalid_upload(complaints)
-    project = ProjectRecord(
-        id=new_id(),
-        name=spec.name,
-        generator=spec.generator,
-        classes=classes,
-        seeds=[seed.record for seed in seeds],
-    )
+    labels = {name: getattr(checked.schema, name) for name in LabelSchema.model_fields}
+    records = [seed.record for seed in checked.seeds]
+    project = ProjectRecord(id=new_id(), name=spec.name, generator=spec.generator, seeds=records, **labels)
     try:
-        for seed in seeds:
-            store.put(ProjectRecord.seed_key(project.id, seed.record.index, "image.png"), seed.image)
-            store.put(ProjectRecord.seed_key(project.id, seed.record.index, "segmentation.png"), seed.segmentation)
+        for seed in checked.seeds:
+            for file, data in seed.files.items():
+                store.put(ProjectRecord.seed_key(project.id, seed.record.index, file), data)
         store.put(ProjectRecord.key(project.id), project.model_dump_json(indent=1).encode())
     except BaseException:
         with suppress(StoreUnavailable):

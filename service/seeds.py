@@ -1,28 +1,24 @@
 """Checking the seeds of an upload: every file, every fault, in one go."""
 
 import io
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from service.fitting import fit_image, fit_mask, plan_fitting
-from service.images import ImageRefused, read_image, read_mask
-from service.label_schema import LabelClass
+from service.keypoint_files import check_seen
+from service.label_schema import DepthSchema, LabelSchema
 from service.problems import Complaint
 from service.project_spec import FILE as PROJECT_FILE
-from service.records import SeedRecord
-from service.uploads import UploadDamaged, UploadedFile, shown
-
-FOLDERS = frozenset({"images", "segmentation"})
-
-_IMAGE = re.compile(r"images/([^/]+)\.(png|jpg|jpeg)", re.IGNORECASE)
-_MASK = re.compile(r"segmentation/([^/]+)\.png", re.IGNORECASE)
-_VALUES_LISTED = 5
-_LAYOUT = "send images/NAME.png or .jpg, segmentation/NAME.png and project.json"
+from service.project_spec import DepthSpec, ProjectSpec
+from service.records import SeedLabels, SeedRecord
+from service.seed_depths import scaled_depths
+from service.seed_draft import Draft, Rules, draft_seed
+from service.seed_files import SeedFiles, count_complaints, pair_complaints, sort_files
+from service.seed_tables import Tables, forced_names, kind_complaints, read_tables
+from service.uploads import UploadedFile, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,170 +31,117 @@ class SeedLimits:
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """One seed ready to be stored: its record, and its files as PNG at the generator's size."""
+    """One seed ready to be stored: its record, and its files by name, at the generator's size."""
 
     record: SeedRecord
-    image: bytes
-    segmentation: bytes
+    files: dict[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedSeeds:
+    """What an upload comes to. With any complaint there is no schema, and no seeds."""
+
+    schema: LabelSchema | None = None
+    seeds: list[Seed] = field(default_factory=list)
+    complaints: list[Complaint] = field(default_factory=list)
 
 
 def check_seeds(
-    files: Sequence[UploadedFile],
-    limits: SeedLimits,
-    classes: Sequence[LabelClass] | None,
-    resolution: int | None,
-) -> tuple[list[Seed], list[Complaint]]:
-    """The seeds among `files`, in the order of their names, fitted to `resolution`; and all that is wrong with them.
+    files: Sequence[UploadedFile], limits: SeedLimits, spec: ProjectSpec | None, resolution: int | None
+) -> CheckedSeeds:
+    """The seeds among `files`, in the order of their names, fitted to `resolution`; or all that is wrong with them.
 
-    Without `classes` or `resolution`, which an invalid `project.json` leaves unknown, what can be checked is checked
-    and no seeds are returned. Any complaint means that the seeds must not be used.
+    Without `spec` or `resolution`, which an invalid `project.json` leaves unknown, what can be checked is checked.
     """
-    images, masks, complaints = _sorted_out(files)
-    complaints += _counted(images, limits)
-    for name in images.keys() - masks.keys():
-        path = shown(images[name].path)
-        complaints.append(
-            Complaint(
-                file=path, message="it has no mask", remedy=f"add segmentation/{shown(name)}.png, or leave it out"
-            )
-        )
-    for name in masks.keys() - images.keys():
-        path = shown(masks[name].path)
-        complaints.append(
-            Complaint(file=path, message="it has no image", remedy=f"add images/{shown(name)}.png, or leave it out")
-        )
-    seeds = []
+    found, complaints = sort_files(files)
+    complaints += count_complaints(found, limits.seeds)
+    complaints += pair_complaints(
+        found, masks_wanted=bool(spec and spec.classes), depths_wanted=bool(spec and spec.depth)
+    )
+    forced = set[str]()
+    if spec is not None:
+        forced, wrong = forced_names(found, spec)
+        complaints += kind_complaints(found, spec) + _scale_complaints(found, spec) + wrong
     # A refused number of images is not decoded: that would let anyone buy hours of work with one upload.
-    if len(images) <= limits.seeds:
-        for index, name in enumerate(sorted(images.keys() | masks.keys())):
-            seed, wrong = _check_seed(index, name, images.get(name), masks.get(name), limits, classes, resolution)
-            complaints += wrong
-            if seed is not None:
-                seeds.append(seed)
-    return seeds, sorted(complaints, key=lambda complaint: complaint.file or "")
+    if not found.images or len(found.images) > limits.seeds:
+        return CheckedSeeds(complaints=_in_order(complaints))
+    tables = read_tables(found, spec)
+    drafts, wrong = _drafts(found, tables, Rules(limits.image_pixels, spec, resolution))
+    complaints += wrong
+    if tables.keypoints is not None and not complaints and not tables.complaints:
+        points = [draft.points for draft in drafts if draft.points is not None]
+        check_seen(tables.keypoints.schema, points, tables.keypoint_faults)
+    depths = {draft.name: draft.depth for draft in drafts if draft.depth is not None}
+    depth, steps, wrong = scaled_depths(depths, (spec.depth if spec is not None else None) or DepthSpec())
+    complaints += wrong + tables.complaints
+    if complaints or spec is None or len(drafts) < len(found.images):
+        return CheckedSeeds(complaints=_in_order(complaints))
+    schema = _schema(spec, tables, depth)
+    seeds = [_seed(index, draft, steps.get(draft.name), schema, tables) for index, draft in enumerate(drafts)]
+    for seed, draft in zip(seeds, drafts, strict=True):
+        seed.record.forced = draft.name in forced
+    return CheckedSeeds(schema, seeds)
 
 
-def _sorted_out(
-    files: Sequence[UploadedFile],
-) -> tuple[dict[str, UploadedFile], dict[str, UploadedFile], list[Complaint]]:
-    images: dict[str, UploadedFile] = {}
-    masks: dict[str, UploadedFile] = {}
-    complaints = []
-    for file in files:
-        if match := _IMAGE.fullmatch(file.path):
-            home = images
-        elif match := _MASK.fullmatch(file.path):
-            home = masks
-        else:
-            if file.path != PROJECT_FILE:
-                message = "it is neither an image nor a mask nor project.json"
-                complaints.append(Complaint(file=shown(file.path), message=message, remedy=_LAYOUT))
-            continue
-        first = home.setdefault(match[1], file)
-        # Twins by the whole path are told of where the upload is read.
-        if first.path.casefold() != file.path.casefold():
-            message = f"it has the same NAME as {shown(first.path)}"
-            complaints.append(Complaint(file=shown(file.path), message=message, remedy="give each seed its own NAME"))
-    return images, masks, complaints
+def _drafts(files: SeedFiles, tables: Tables, rules: Rules) -> tuple[list[Draft], list[Complaint]]:
+    drafts, complaints = [], []
+    for name in sorted(files.images.keys() | files.masks.keys() | files.depths.keys()):
+        draft, wrong = draft_seed(name, files, tables, rules)
+        complaints += wrong
+        if draft is not None:
+            drafts.append(draft)
+    return drafts, complaints
 
 
-def _counted(images: dict[str, UploadedFile], limits: SeedLimits) -> list[Complaint]:
-    if not images:
-        return [Complaint(field="files", message="there are no images", remedy=_LAYOUT)]
-    if len(images) > limits.seeds:
-        message = f"{len(images)} images are more than {limits.seeds}"
-        return [Complaint(field="files", message=message, remedy=f"choose the {limits.seeds} most different ones")]
-    return []
+def _in_order(complaints: list[Complaint]) -> list[Complaint]:
+    return sorted(complaints, key=lambda complaint: complaint.file or "")
 
 
-def _check_seed(
-    index: int,
-    name: str,
-    image_file: UploadedFile | None,
-    mask_file: UploadedFile | None,
-    limits: SeedLimits,
-    classes: Sequence[LabelClass] | None,
-    resolution: int | None,
-) -> tuple[Seed | None, list[Complaint]]:
-    complaints: list[Complaint] = []
-    image, mask, notes = None, None, list[str]()
-    if image_file is not None:
-        try:
-            with image_file.open() as stream:
-                image, notes = read_image(stream, limits.image_pixels)
-        except (ImageRefused, UploadDamaged) as error:
-            complaints.append(_refusal(image_file, error))
-    if mask_file is not None:
-        try:
-            with mask_file.open() as stream:
-                mask = read_mask(stream, limits.image_pixels)
-            complaints += _strange_values(mask_file, mask, classes)
-        except (ImageRefused, UploadDamaged) as error:
-            complaints.append(_refusal(mask_file, error))
-    if image is None or mask is None or mask_file is None:
-        return None, complaints
-    if image.size != mask.shape[::-1]:
-        complaints.append(_size_complaint(mask_file, mask, image.size, turned="EXIF orientation was applied" in notes))
-    if complaints or classes is None or resolution is None:
-        return None, complaints
-    return _fitted(index, name, image, mask, notes, classes, resolution), []
-
-
-def _refusal(file: UploadedFile, error: ImageRefused | UploadDamaged) -> Complaint:
-    message, *remedy = error.args
-    return Complaint(file=shown(file.path), message=message, remedy=remedy[0] if remedy else "make the upload anew")
-
-
-def _strange_values(
-    file: UploadedFile, mask: npt.NDArray[np.uint8], classes: Sequence[LabelClass] | None
-) -> list[Complaint]:
-    if classes is None:
+def _scale_complaints(files: SeedFiles, spec: ProjectSpec) -> list[Complaint]:
+    pictures = any(file.path.lower().endswith(".png") for file in files.depths.values())
+    if spec.depth is None or spec.depth.scale is not None or not pictures:
         return []
-    counts = np.bincount(mask.ravel(), minlength=256)
-    strange = [int(value) for value in np.flatnonzero(counts) if value >= len(classes)]
-    if not strange:
-        return []
-    listed = ", ".join(f"value {value} in {counts[value]} pixels" for value in strange[:_VALUES_LISTED])
-    more = f", and {len(strange) - _VALUES_LISTED} more values" if len(strange) > _VALUES_LISTED else ""
-    return [
-        Complaint(
-            file=shown(file.path),
-            message=f"{listed}{more}: outside the class list, which ends at {len(classes) - 1}",
-            remedy="name every class in project.json, or change these pixels",
-        )
-    ]
+    message = "it is missing, and a PNG does not say what one step of its pixels is worth"
+    remedy = "give the depth of one step, in `unit`"
+    return [Complaint(file=PROJECT_FILE, field="depth.scale", message=message, remedy=remedy)]
 
 
-def _size_complaint(file: UploadedFile, mask: npt.NDArray[np.uint8], size: tuple[int, int], turned: bool) -> Complaint:
-    height, width = mask.shape
-    upright = " upright, with its EXIF orientation applied," if turned else ""
-    return Complaint(
-        file=shown(file.path),
-        message=f"the mask is {width} x {height} pixels, its image{upright} is {size[0]} x {size[1]}",
-        remedy="draw the mask on the image as it is shown, at the same size",
+def _schema(spec: ProjectSpec, tables: Tables, depth: DepthSchema | None) -> LabelSchema:
+    return LabelSchema(
+        classes=spec.labeled_classes(),
+        keypoints=tables.keypoints.schema if tables.keypoints else None,
+        depth=depth,
+        attributes=tables.attributes.schema if tables.attributes else [],
     )
 
 
-def _fitted(
+def _seed(
     index: int,
-    name: str,
-    image: Image.Image,
-    mask: npt.NDArray[np.uint8],
-    notes: list[str],
-    classes: Sequence[LabelClass],
-    resolution: int,
+    draft: Draft,
+    depth: npt.NDArray[np.uint16] | None,
+    schema: LabelSchema,
+    tables: Tables,
 ) -> Seed:
-    fitting = plan_fitting(image.size, resolution)
-    fitted = fit_mask(mask, fitting)
-    counts = np.bincount(fitted.ravel(), minlength=len(classes))
-    record = SeedRecord(
-        index=index,
-        name=shown(name),
-        fitting=fitting,
-        class_pixels={item.name: int(count) for item, count in zip(classes, counts, strict=True)},
-        notes=notes,
-    )
-    return Seed(record, _png(fit_image(image, fitting)), _png(Image.fromarray(fitted)))
+    files = {"image.png": _png(draft.image)}
+    record = SeedRecord(index=index, name=shown(draft.name), fitting=draft.fitting, notes=draft.notes)
+    labels = SeedLabels()
+    if draft.mask is not None:
+        files["segmentation.png"] = _png(Image.fromarray(draft.mask))
+        counts = np.bincount(draft.mask.ravel(), minlength=len(schema.classes))
+        record.class_pixels = {item.name: int(counts[place]) for place, item in enumerate(schema.classes)}
+    if depth is not None:
+        files["depth.png"] = _png(Image.fromarray(depth))
+        record.known_depth = round(float((depth > 0).mean()), 6)
+    if draft.points is not None:
+        labels.keypoints = [(float(x), float(y), int(v)) for x, y, v in draft.points]
+        record.visible_points = int((draft.points[:, 2] == 2).sum())
+    if tables.attributes is not None:
+        labels.attributes = tables.attributes.values[draft.name]
+        known = zip(schema.attributes, labels.attributes, strict=True)
+        record.attributes = {item.name: item.values[value] for item, value in known if value >= 0}
+    if draft.points is not None or tables.attributes is not None:
+        files["labels.json"] = labels.model_dump_json().encode()
+    return Seed(record, files)
 
 
 def _png(image: Image.Image) -> bytes:

@@ -13,7 +13,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from service.archive import Archive, ArchiveLimits
 from service.problems import Complaint, Problem, unsupported_media_type
 from service.projects import Upload
-from service.seeds import FOLDERS
+from service.seed_files import FOLDERS
 from service.settings import Settings
 from service.uploads import UploadedFile, duplicate_complaints, is_ignored, name_complaint, shown
 

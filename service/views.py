@@ -49,7 +49,10 @@ class ProjectSummary(BaseModel):
     id: str
     name: str
     generator: str
-    classes: int
+    label_kinds: list[LabelKind]
+    classes: int = Field(description="of the segmentation")
+    keypoints: int = Field(description="points looked for in each image")
+    attributes: int = Field(description="of the image as a whole")
     seeds: int
     created: datetime
     links: ProjectLinks
@@ -58,7 +61,12 @@ class ProjectSummary(BaseModel):
     def of(cls, project: ProjectRecord) -> Self:
         """The row of this record."""
         view = ProjectView.of(project)
-        counts = {"classes": len(project.classes), "seeds": len(project.seeds)}
+        counts = {
+            "classes": len(project.classes),
+            "keypoints": len(project.points),
+            "attributes": len(project.attributes),
+            "seeds": len(project.seeds),
+        }
         return cls.model_validate(view.model_dump() | counts)
 
 

@@ -24,9 +24,43 @@ _checking = anyio.CapacityLimiter(2)
 _EXAMPLE = {
     "name": "Bears",
     "generator": "toy-bears",
-    "label_kinds": ["segmentation"],
     "classes": [{"name": "background", "color": "#000000"}, {"name": "bear"}],
+    "keypoints": {
+        "points": [
+            {"name": "left_ear", "mirror": "right_ear"},
+            {"name": "right_ear", "mirror": "left_ear"},
+            {"name": "nose"},
+        ],
+        "skeleton": [["left_ear", "nose"], ["right_ear", "nose"]],
+    },
+    "depth": {"unit": "m", "scale": 0.001},
+    "attributes": [{"name": "species", "values": ["brown bear", "koala", "panda"]}],
+    "forced_seeds": [],
 }
+_LAYOUT = """`project.json`, `images/NAME.png` or `.jpg`, and the labels of the kinds that the project has: masks
+`segmentation/NAME.png`; `keypoints.json` as COCO, or `keypoints.csv` of the columns `image,point,x,y,visibility`;
+`depth/NAME.png` of 16 bits, or `depth/NAME.npy`; `classes.csv` of the column `image` and one for each attribute"""
+
+
+def _project_schema() -> dict[str, Any]:
+    """The JSON schema of `project.json`, whole in itself: a schema in the middle of a document has no `$defs`."""
+    schema = ProjectSpec.model_json_schema()
+    parts = schema.pop("$defs", {})
+
+    def inlined(node: Any) -> Any:
+        if isinstance(node, list):
+            return [inlined(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        if "$ref" in node:
+            part = parts[node["$ref"].removeprefix("#/$defs/")]
+            node = part | {name: value for name, value in node.items() if name != "$ref"}
+        return {name: inlined(value) for name, value in node.items()}
+
+    whole: dict[str, Any] = inlined(schema)
+    return whole | {"description": "what project.json would say; goes before it", "example": _EXAMPLE}
+
+
 _UPLOAD: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -35,18 +69,13 @@ _UPLOAD: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "properties": {
-                        "archive": {
-                            "type": "string",
-                            "format": "binary",
-                            "description": "a zip of images/NAME.png|jpg, segmentation/NAME.png and project.json",
-                        },
+                        "archive": {"type": "string", "format": "binary", "description": f"a zip of {_LAYOUT}"},
                         "files": {
                             "type": "array",
                             "items": {"type": "string", "format": "binary"},
                             "description": "the same files one by one, each with its path as file name",
                         },
-                        "project": ProjectSpec.model_json_schema()
-                        | {"description": "what project.json would say; goes before it", "example": _EXAMPLE},
+                        "project": _project_schema(),
                     },
                 }
             }
@@ -63,13 +92,27 @@ _UPLOAD: dict[str, Any] = {
     openapi_extra=_UPLOAD,
 )
 async def create_project(request: Request, response: Response, store: StoreDep, settings: SettingsDep) -> ProjectView:
-    """Upload 1 to 50 images with a mask each.
+    """Upload 1 to 50 images with labels of one to four kinds; each image has labels of all of them.
 
-    A mask is an 8-bit greyscale or palette PNG in which a pixel's value is the index of its class in `classes`. Images
-    of other sizes are fitted to the generator's resolution: the short side is resized to it, then the centre is
-    cropped; masks likewise by nearest neighbour. EXIF orientation is applied to images, not to masks; transparency is
-    composited over white. The answer says of each seed what was done. If anything is wrong, nothing is kept, and the
-    answer lists every fault of every file.
+    **Segmentation.** A mask `segmentation/NAME.png` is an 8-bit greyscale or palette PNG in which a pixel's value is
+    the index of its class in `classes`; 255 marks pixels to ignore.
+
+    **Keypoints.** `keypoints.json` has COCO's `images`, `annotations` (one for each image, `[x, y, v, …]`) and
+    `categories` (one, with the names of the points); `keypoints.csv` has the columns `image,point,x,y,visibility` and a
+    row for each point of each image. Pixels count from the image's top left corner, so that the centre of the first one
+    is (0.5, 0.5). Visibility: 0 not in the image, 1 hidden, 2 visible.
+
+    **Depth.** `depth/NAME.png` is 16-bit greyscale, depth = pixel × `depth.scale`, and 0 where it is not known;
+    `depth/NAME.npy` is a 2-D array in `depth.unit`, not known where it is NaN, infinite, 0 or less. Without PNG files
+    the scale may be left out: the project's is chosen so that its largest depth is the last of 65535 steps.
+
+    **Class.** `classes.csv` has the column `image` and one for each attribute; an empty cell is not known.
+
+    Tables call an image by its NAME, its file name or its path. Images of other sizes are fitted to the generator's
+    resolution: the short side is resized to it, then the centre is cropped. Labels are fitted likewise, masks and depth
+    by nearest neighbour; keypoints outside the crop count as not in the image. EXIF orientation is applied to images,
+    and labels are those of the image as it is shown; transparency is composited over white. The answer says of each
+    seed what was done. If anything is wrong, nothing is kept, and the answer lists every fault of every file.
     """
     async with received_upload(request, settings) as upload:
         project = await anyio.to_thread.run_sync(store_project, store, upload, settings, limiter=_checking)
@@ -85,7 +128,7 @@ def list_projects(store: StoreDep) -> ProjectList:
 
 @router.get("/{project_id}", summary="Get a project", responses=problems(404, 503))
 def get_project(project_id: ProjectId, store: StoreDep) -> ProjectView:
-    """The project with its classes and, for each seed, how it was fitted and how much of it each class covers."""
+    """The project with its labels and, for each seed, how it was fitted and how much of each label it has."""
     return ProjectView.of(_project(store, project_id))
 
 

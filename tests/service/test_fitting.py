@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from service.fitting import fit_image, fit_mask, plan_fitting
+from service.fitting import fit_image, fit_labels, plan_fitting
 
 sizes = st.tuples(st.integers(1, 300), st.integers(1, 300))
 
@@ -37,7 +37,7 @@ def test_a_mask_pixel_is_the_one_its_centre_lies_in(size: tuple[int, int], resol
     width, height = size
     mask = np.random.default_rng(0).integers(0, 256, (height, width), dtype=np.uint8)
     fitting = plan_fitting(size, resolution)
-    fitted = fit_mask(mask, fitting)
+    fitted = fit_labels(mask, fitting)
     assert fitted.shape == (resolution, resolution)
     left, top, _, _ = fitting.crop
     for row, column in ((0, 0), (resolution - 1, 0), (resolution // 3, resolution // 2), (resolution - 1,) * 2):
@@ -49,7 +49,7 @@ def test_a_mask_pixel_is_the_one_its_centre_lies_in(size: tuple[int, int], resol
 @given(size=sizes)
 def test_a_mask_gains_no_value(size: tuple[int, int]) -> None:
     mask = np.where(np.add.outer(np.arange(size[1]), np.arange(size[0])) % 2, 200, 0).astype(np.uint8)
-    assert set(np.unique(fit_mask(mask, plan_fitting(size, 64)))) <= set(np.unique(mask))
+    assert set(np.unique(fit_labels(mask, plan_fitting(size, 64)))) <= set(np.unique(mask))
 
 
 @pytest.mark.parametrize("size", [(200, 100), (97, 211), (30, 50)])
@@ -67,7 +67,7 @@ def test_image_and_mask_stay_aligned() -> None:
     array = np.zeros((150, 300), np.uint8)
     array[45:105, 120:180] = 1
     fitting = plan_fitting((300, 150), 64)
-    mask = fit_mask(array, fitting)
+    mask = fit_labels(array, fitting)
     image = np.asarray(fit_image(Image.fromarray(array * 255).convert("RGB"), fitting))[..., 0] > 127
     assert np.mean(image != (mask == 1)) < 0.02
     rows, columns = np.nonzero(mask)

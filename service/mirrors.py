@@ -1,0 +1,34 @@
+"""Left and right in names: which of them trade places when an image is flipped."""
+
+import re
+from collections.abc import Sequence
+
+_BEFORE = re.compile(r"(left|right|l|r)([_\- .])(.+)", re.IGNORECASE)
+_AFTER = re.compile(r"(.+)([_\- .])(left|right|l|r)", re.IGNORECASE)
+_OTHER = {"left": "right", "right": "left", "l": "r", "r": "l"}
+
+
+def mirrors_of(names: Sequence[str]) -> dict[str, str]:
+    """Name → the one it becomes when left and right are exchanged, for every two of `names` that are such a pair.
+
+    A side stands before or after the rest: `left_eye` and `right_eye`, `l-eye` and `r-eye`, `Eye Left` and `Eye Right`.
+    """
+    there = set(names)
+    first = {name: partner for name in names for partner in _partners(name)[::-1] if partner in there}
+    return {name: partner for name, partner in first.items() if first.get(partner) == name}
+
+
+def _partners(name: str) -> list[str]:
+    found = []
+    if match := _BEFORE.fullmatch(name):
+        found.append(f"{_opposite(match[1])}{match[2]}{match[3]}")
+    if match := _AFTER.fullmatch(name):
+        found.append(f"{match[1]}{match[2]}{_opposite(match[3])}")
+    return found
+
+
+def _opposite(side: str) -> str:
+    other = _OTHER[side.lower()]
+    if side.islower():
+        return other
+    return other.upper() if side.isupper() else other.capitalize()
