@@ -1,6 +1,5 @@
 """From a checkpoint of anybody's to a generator of ours. Nothing in the file is executed."""
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,8 @@ from models.checkpoint import CheckpointError, load_tensors
 from models.foreign.bounded_file import BoundedFile
 from models.foreign.foreign_generator import blank_generator, build_generator, checked_architecture
 from models.foreign.nvidia import is_nvidia, nvidia_generator
-from models.foreign.raw_storages import Storage
-from models.foreign.restricted_unpickler import Constructor, Ignored, PersistentObject, load_restricted
+from models.foreign.plain_pickle import read_plain_pickle
+from models.foreign.restricted_unpickler import Ignored, PersistentObject
 from models.foreign.rosinality import is_rosinality, rosinality_generator
 from models.foreign.sniff import WANTED, Container, sniff
 from models.foreign.torch_legacy import read_torch_legacy
@@ -21,8 +20,7 @@ from models.foreign.torch_zip import read_torch_zip
 from models.generator import Generator
 
 LARGEST_FILE = 2**32
-LARGEST_PICKLE = 3 * 2**29
-"""Bytes. A pickle is read whole; a file of `torch.save` only where a wanted tensor lies."""
+"""Bytes; a snapshot of a 1024² generator with its optimisers has a quarter of that."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ def import_checkpoint(path: Path, progress: Callable[[str], None] | None = None)
             if container == "safetensors":
                 return _import_own(path)
             tell(f"reading a {container} of {size / 1e6:.0f} MB")
-            return _import_foreign(_content(file, container, size), tell)
+            return _import_foreign(_content(file, container), tell)
     except CheckpointError as error:
         raise CheckpointError(f"{path.name}: {str(error).removeprefix(f'{path.name}: ')}") from error
     except OSError as error:
@@ -66,24 +64,12 @@ def import_checkpoint(path: Path, progress: Callable[[str], None] | None = None)
         raise CheckpointError(f"{path.name}: is damaged ({type(error).__name__}: {str(error)[:200]})") from error
 
 
-def _content(file: BinaryIO, container: Container, size: int) -> Any:
+def _content(file: BinaryIO, container: Container) -> Any:
     if container == "torch zip":
         return read_torch_zip(file)
     if container == "torch legacy":
-        return read_torch_legacy(file)
-    if size > LARGEST_PICKLE:
-        raise CheckpointError(f"is a pickle of {size} bytes; {LARGEST_PICKLE} are the most. Save G_ema alone")
-    return load_restricted(BoundedFile(file), {"torch.storage._load_from_bytes": Constructor(_nested_storage)})
-
-
-def _nested_storage(data: object) -> Storage:
-    """For `torch.storage._load_from_bytes`: a storage in a file of its own, in which no further one may be nested."""
-    if not isinstance(data, bytes):
-        raise CheckpointError("holds a nested storage that is not bytes")
-    storage = read_torch_legacy(io.BytesIO(data))
-    if not isinstance(storage, Storage):
-        raise CheckpointError("holds a nested file that is not a tensor's storage; nothing of it was run")
-    return storage
+        return read_torch_legacy(BoundedFile(file))
+    return read_plain_pickle(file)
 
 
 def _import_foreign(content: Any, tell: Callable[[str], None]) -> ImportedGenerator:

@@ -113,8 +113,11 @@ HANDLERS: dict[str, Callable[[Depths, int], object]] = {
 }
 
 
-def check_instructions(file: BoundedFile) -> None:
+def check_instructions(file: BoundedFile, follow: Callable[[str, int, int], None] | None = None) -> None:
     """Read one pickle from here to its end without running it, and go back to where it began.
+
+    Args:
+        follow: told the name of each instruction and where it begins and ends in the file.
 
     Raises:
         CheckpointError: it is truncated, malformed, too large, or does more than hold data.
@@ -122,10 +125,12 @@ def check_instructions(file: BoundedFile) -> None:
     start = file.tell()
     machine = Depths()
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(cast("BinaryIO", file))):
+        for count, (opcode, argument, position) in enumerate(pickletools.genops(cast("BinaryIO", file))):
             if count >= MOST_INSTRUCTIONS:
                 raise CheckpointError(f"has more than {MOST_INSTRUCTIONS} pickle instructions; no checkpoint does")
             machine.step(opcode.name, argument)
+            if follow:
+                follow(opcode.name, cast("int", position), file.tell())
     except CheckpointError:
         raise
     except (ValueError, UnicodeError, OverflowError, MemoryError) as error:

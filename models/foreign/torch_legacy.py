@@ -2,7 +2,7 @@
 
 import struct
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any
 
 from models.checkpoint import CheckpointError
 from models.foreign.bounded_file import BoundedFile
@@ -44,8 +44,7 @@ class StorageTable:
             raise CheckpointError(f"declares a storage of {length} numbers, more than the whole file")
 
         def read(start: int, count: int) -> bytes:
-            self.file.seek(self.positions[key] + start)
-            return self.file.read(count)
+            return self.file.part(self.positions[key] + start, count).read()
 
         storage = self.storages.setdefault(key, Storage(kind.dtype, length, read))
         if (storage.dtype, storage.length) != (kind.dtype, length):
@@ -68,13 +67,12 @@ class StorageTable:
             self.file.seek(self.positions[key] + size)
 
 
-def read_torch_legacy(source: BinaryIO) -> Any:
+def read_torch_legacy(file: BoundedFile) -> Any:
     """The object of a legacy file; its tensors stay in the file until they are loaded.
 
     Raises:
         CheckpointError: it is damaged, or holds more than containers and tensors.
     """
-    file = BoundedFile(source)
     table = StorageTable(file)
     if load_restricted(file) != MAGIC_NUMBER or load_restricted(file) != PROTOCOL_VERSION:
         raise CheckpointError("is not a file of torch.save")

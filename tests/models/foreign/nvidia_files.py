@@ -168,7 +168,7 @@ class Discriminator(Persistent):
         super().__init__(epilogue_kwargs=EasyDict(mbstd_group_size=4))
         import numpy as np
 
-        self.weight = nn.Parameter(torch.randn(numbers))
+        self.weights = nn.ParameterList(torch.randn(min(numbers, 2**22)) for _ in range(1 + numbers // 2**22))
         self.register_buffer("Hz_fbank", torch.as_tensor(np.ones((4, 4), np.float32)))
         self.limit, self.kinds, self.device = np.float64(0.5), {1, 2}, torch.device("cpu")
         self.numbers, self.dtype = np.arange(6).reshape(2, 3), torch.float32

@@ -1,0 +1,78 @@
+"""What importing a stranger's checkpoint costs: `python -m benchmarks.import_checkpoint`.
+
+Writes a training snapshot in NVIDIA's layout with the sizes of the published 1024² faces generator (G, G_ema and D with
+random weights), then imports it in a process of its own. The last line is one JSON object.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import nn
+
+ROOT = Path(__file__).parent.parent
+
+
+def write_snapshot(path: Path, resolution: int) -> None:
+    """Pickle what a training run of NVIDIA's does, each network with its own tensors."""
+    # The writer of such pickles is the tests'; it makes the very stream that NVIDIA's classes do.
+    from tests.models.foreign.nvidia_files import Discriminator, Generator, write_pickle
+
+    def network() -> nn.Module:
+        synthesis = {"num_fp16_res": 4, "conv_clamp": 256}
+        return Generator(512, 0, 512, resolution, synthesis_kwargs=synthesis).requires_grad_(False)
+
+    parts = {"G": network(), "D": Discriminator(29_000_000), "G_ema": network(), "augment_pipe": None}
+    write_pickle(path, {**parts, "training_set_kwargs": {"path": "faces.zip"}})
+
+
+def import_here(path: Path) -> None:
+    """Import and print what it took of this process, as JSON."""
+    from models.foreign.importing import import_checkpoint
+
+    started = time.perf_counter()
+    generator = import_checkpoint(path).generator
+    seconds = time.perf_counter() - started
+    # getrusage would answer with the peak of the process that started this one, if that is larger.
+    status = Path("/proc/self/status").read_text()
+    peak_kb = int(status.partition("VmHWM:")[2].split()[0])
+    parameters = sum(p.numel() for p in generator.parameters())
+    print(json.dumps({"seconds": round(seconds, 2), "peak_mb": round(peak_kb / 1024, 1), "parameters": parameters}))
+
+
+def main() -> None:
+    """Print the seconds of an import with those of starting torch, and the peak memory of its process."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--resolution", type=int, default=1024)
+    parser.add_argument("--child", type=Path, default=None, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        return import_here(arguments.child)
+    torch.manual_seed(0)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "network-snapshot.pkl"
+        write_snapshot(path, arguments.resolution)
+        started = time.perf_counter()
+        command = [sys.executable, "-m", "benchmarks.import_checkpoint", "--child", str(path)]
+        output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+        whole_s = time.perf_counter() - started
+        size = path.stat().st_size
+    measured = json.loads(output.splitlines()[-1])
+    # `seconds` is what a user waits for: the child from its start to its end, with the import of torch.
+    result = {
+        "seconds": round(whole_s, 2),
+        "peak_mb": measured["peak_mb"],
+        "import_s": measured["seconds"],
+        "parameters": measured["parameters"],
+        "file_mb": round(size / 1e6, 1),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
