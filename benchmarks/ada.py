@@ -7,7 +7,6 @@ training images.
 
 import argparse
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from models.bears import render
 from models.distances.features import FeatureNetwork, choose_features, measure
 from models.distances.statistics import FeatureStatistics, distance
-from models.generator import Architecture, Generator
+from models.generator import Architecture
 from models.pictures import grid, save_png, to_network
 from models.provenance import describe_device
-from models.training.images import render_training_bears
+from models.training.bears import render_training_bears
+from models.training.evaluation import draw_samples
 from models.training.run import sample_images
 from models.training.settings import TrainingSettings
 from models.training.trainer import Trainer, TrainingProgress
@@ -80,7 +79,7 @@ class Arm:
         last: list[TrainingProgress] = []
         self.trainer.run(target, lambda progress: last.__setitem__(slice(None), [progress]))
         save_png(self.sheet(), grid(sample_images(self.trainer.average, 6 * COLUMNS, LATENT_SEED), COLUMNS))
-        drawn = measure(references.network, draw(self.trainer.average, self.samples))
+        drawn = measure(references.network, draw_samples(self.trainer.average, self.samples, LATENT_SEED))
         new, old = distance(drawn, references.held_out), distance(drawn, references.training)
         figures = {
             "images": self.trainer.shown,
@@ -101,16 +100,6 @@ class Arm:
     def sheet(self) -> Path:
         """Of the samples at the images shown so far."""
         return self.folder / "sheets" / f"{self.trainer.shown:08d}.png"
-
-
-@torch.inference_mode()
-def draw(generator: Generator, count: int) -> Iterator[Tensor]:
-    """`count` samples, the same latents every time, in batches."""
-    random = torch.Generator().manual_seed(LATENT_SEED)
-    z = torch.randn(count, generator.architecture.z_dim, generator=random)
-    for chunk in z.to(generator.mapping.w_avg.device).split(BATCH):
-        # As images are kept: whole steps of brightness, clamped.
-        yield ((generator(chunk) + 1) * 127.5).round().clamp(0, 255) / 127.5 - 1
 
 
 def held_out_statistics(path: Path, network: FeatureNetwork, count: int, size: int) -> FeatureStatistics:
@@ -144,7 +133,7 @@ def main() -> None:
     cache = arguments.runs / f"ada-images-{arguments.images}"
     cache.mkdir(parents=True, exist_ok=True)
     size = arguments.resolution
-    images = render_training_bears(arguments.images, size, cache)
+    images = render_training_bears(arguments.images, size, cache).pixels
     network = choose_features("random-convnet-v1")
     held_out = held_out_statistics(
         cache / f"held-out-{size}-{arguments.held_out}.npz", network, arguments.held_out, size

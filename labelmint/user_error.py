@@ -35,6 +35,17 @@ def store_or_error(settings: Settings) -> Store:
 
 
 @contextmanager
+def refusals_as_errors() -> Iterator[None]:
+    """Turns bad input and files that cannot be used, both of which say what is wrong, into a `UserError`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from None
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+@contextmanager
 def outages_as_errors() -> Iterator[None]:
     """Turns an unreachable store or Redis into a `UserError`."""
     try:

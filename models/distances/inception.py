@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import inception_v3
 
 NAME = "inception-torchvision"
 SIDE = 299
@@ -32,6 +31,8 @@ class Inception(nn.Module):
     def __init__(self, weights: Path) -> None:
         """Raises ValueError if `weights` is not a state dict of the network."""
         super().__init__()
+        from torchvision.models import inception_v3  # takes seconds to load, and most runs have no weights for it
+
         self.network = inception_v3(weights=None, aux_logits=True, init_weights=False, transform_input=False)
         try:
             self.network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))

@@ -1,6 +1,6 @@
 """What can be set of a training run, and what is sensible at each resolution."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from models.generator import Architecture
@@ -29,7 +29,7 @@ class TrainingSettings:
     r1_gamma: float = 0.3
     mixing: float = 0.5
     ema_images: int = 10_000
-    mirror: bool = True
+    mirror: bool = False
     seed: int = 0
     augment: Augment = "none"
     augment_p: float = 0.0
@@ -63,6 +63,17 @@ class TrainingPlan:
     snapshot_images: int
 
 
+BEAR_PLAN = TrainingPlan(
+    architecture=Architecture(
+        resolution=64, z_dim=128, w_dim=128, mapping_layers=6, channel_base=2048, channel_max=192, noise=False
+    ),
+    settings=TrainingSettings(mirror=True),
+    images=300_000,
+    snapshot_images=20_000,
+)
+"""For toy bears: of those there are as many as anyone wants, so nothing needs augmenting."""
+
+
 def plan_for(resolution: int) -> TrainingPlan:
     """Sensible defaults for images of `resolution` pixels a side, a power of two from 8 to 1024.
 
@@ -73,16 +84,8 @@ def plan_for(resolution: int) -> TrainingPlan:
         ValueError: no such resolution.
     """
     if resolution <= 64:
-        architecture = Architecture(
-            resolution=resolution,
-            z_dim=128,
-            w_dim=128,
-            mapping_layers=6,
-            channel_base=2048,
-            channel_max=192,
-            noise=False,
-        )
-        return TrainingPlan(architecture, TrainingSettings(augment="ada"), 300_000, 20_000)
+        architecture = replace(BEAR_PLAN.architecture, resolution=resolution)
+        return replace(BEAR_PLAN, architecture=architecture, settings=TrainingSettings(augment="ada"))
     width = 256 if resolution == 128 else 512
     architecture = Architecture(
         resolution=resolution,

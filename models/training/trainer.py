@@ -4,6 +4,7 @@ import copy
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ class Trainer:
             ValueError: the checkpoint in `folder`, or `start`, is of another architecture; or all checkpoints are
                 damaged; or the architecture is class-conditional, which is not trained here.
         """
-        if getattr(architecture, "c_dim", 0):
+        if architecture.c_dim:
             raise ValueError("class-conditional generators cannot be trained here, only imported and used")
         self.folder, self.architecture, self.settings, self.images = folder, architecture, settings, images
         self.device = choose_device(device)
@@ -98,7 +99,7 @@ class Trainer:
         self.seconds = 0.0
         self.distance, self.features = float("nan"), ""
         self.started, self.warm_until = False, 0
-        self._stopping = False
+        self._stopping, self._target = False, 0
         folder.mkdir(parents=True, exist_ok=True)
         state = read_checkpoint(folder, self.device)
         if state is not None:
@@ -161,6 +162,11 @@ class Trainer:
     def stop(self) -> None:
         """End `run` after the step it is in, as if the target were reached."""
         self._stopping = True
+
+    @property
+    def at_target(self) -> bool:
+        """Whether the images that `run` was asked for have been shown."""
+        return self.shown >= self._target
 
     def _latents(self) -> Tensor:
         """W+ codes of a batch, a share of them mixed from two w at a random style block; `w_avg` follows along."""
@@ -253,14 +259,16 @@ class Trainer:
 
         Args:
             report: called every few seconds. It may raise, to end the run: a checkpoint is written first.
-            snapshot: called with this trainer after every `snapshot_images` images and at the end; may call `stop`.
+            snapshot: called with this trainer after every `snapshot_images` images and at the end; may call `stop`, and
+                may raise likewise.
             decay_images: over the last so many images the learning rate falls linearly to a tenth.
         """
+        self._target = target
         images_to_one = ada_images(self.settings, target)
         started, first, aside = time.monotonic(), self.shown, 0.0
         before, saved, reported = self.seconds, time.monotonic(), 0.0
         r1 = float("nan")
-        done = self._stopping or self.shown >= target
+        done = self._stopping or self.at_target
         while not done:
             if decay_images:
                 self._set_rate(min(1.0, max(0.1, (target - self.shown) / decay_images)))
@@ -268,18 +276,18 @@ class Trainer:
             real, fake, penalty = self._step(step, images_to_one)
             r1 = r1 if penalty is None else penalty
             self.seconds = before + time.monotonic() - started
-            done = self.shown >= target
+            done = self.at_target
             if snapshot and (
                 done or self.shown // snapshot_images > (self.shown - self.settings.batch) // snapshot_images
             ):
                 paused = time.monotonic()
-                snapshot(self)
+                self._saving(partial(snapshot, self))
                 aside += time.monotonic() - paused
                 done = done or self._stopping
             if step % LAZY_R1 == 0 or done or time.monotonic() - reported > REPORT_EVERY_S:
                 reported = time.monotonic()
                 rate = (self.shown - first) / (reported - started - aside)
-                self._tell(report, self._progress(target, rate, real, fake, r1))
+                self._saving(partial(report, self._progress(target, rate, real, fake, r1)))
             if done or time.monotonic() - saved > checkpoint_every_s:
                 self.save()
                 saved = time.monotonic()
@@ -302,9 +310,10 @@ class Trainer:
             features=self.features,
         )
 
-    def _tell(self, report: Callable[[TrainingProgress], None], progress: TrainingProgress) -> None:
+    def _saving(self, call: Callable[[], None]) -> None:
+        """What is called from a run may end it by raising; what was learnt is on disk by then."""
         try:
-            report(progress)
+            call()
         except BaseException:
             self.save()
             raise
