@@ -1,6 +1,5 @@
 """From an upload to a generator: the one that was made of it before, or a job that makes it."""
 
-import base64
 import hashlib
 import json
 from contextlib import suppress
@@ -10,6 +9,7 @@ from service.dependencies import Parts
 from service.generator_upload import GeneratorUpload, TrainingSpec
 from service.generators import (
     JOB_PREFIX,
+    derived_id,
     drop_upload,
     every_generator,
     find_generator,
@@ -68,21 +68,16 @@ def training_of(request: TrainRequest) -> dict[str, object]:
 
 def _request(upload: GeneratorUpload, store: Store) -> MakeRequest:
     if upload.training is None:
-        generator_id = upload.generator_id or _derived_id(upload.sha256)
+        generator_id = upload.generator_id or derived_id(upload.sha256)
         return ImportRequest(generator_id=generator_id, name=upload.name or generator_id, sha256=upload.sha256)
     spec = upload.training
     settings = spec.model_dump() | {"resolution": _resolution(spec, store)}
     digest = hashlib.sha256((upload.sha256 + json.dumps(settings, sort_keys=True)).encode()).hexdigest()
-    generator_id = upload.generator_id or _derived_id(digest)
+    generator_id = upload.generator_id or derived_id(digest)
     name = upload.name or generator_id
     return TrainRequest.model_validate(
         {**settings, "generator_id": generator_id, "name": name, "sha256": upload.sha256}
     )
-
-
-def _derived_id(sha256: str) -> str:
-    """60 bits of a hash, as an id."""
-    return "g" + base64.b32encode(bytes.fromhex(sha256))[:12].decode().lower()
 
 
 def _resolution(spec: TrainingSpec, store: Store) -> int:

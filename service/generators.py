@@ -1,5 +1,6 @@
 """The generators in the store, as the API sees them: their records, and who may change them when."""
 
+import base64
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -30,6 +31,11 @@ def every_generator(store: Store) -> Iterator[GeneratorRecord]:
         if row.key.count("/") == 2 and row.key.endswith("/generator.json"):
             with suppress(ObjectMissing):
                 yield GeneratorRecord.model_validate_json(store.read(row.key))
+
+
+def derived_id(sha256: str) -> str:
+    """The id of what is made of a file with this hash, unless another is asked for: 60 bits of it."""
+    return "g" + base64.b32encode(bytes.fromhex(sha256))[:12].decode().lower()
 
 
 @contextmanager

@@ -195,9 +195,14 @@ def generator_key(generator_id: str, file: str) -> str:
     return f"generators/{generator_id}/{file}"
 
 
+def rounded_truncation(truncation: float) -> float:
+    """The nearest step of 0.05; pictures of samples are made at these only."""
+    return round(truncation * 20) / 20
+
+
 def samples_file(truncation: float) -> str:
-    """The file of a generator's picture of samples; truncations are told apart in steps of 0.05."""
-    return f"samples-{round(truncation * 20) / 20:.2f}.png"
+    """The file of a generator's picture of samples."""
+    return f"samples-{rounded_truncation(truncation):.2f}.png"
 
 
 def upload_key(sha256: str) -> str:

@@ -1,52 +1,132 @@
 """Puts generators into the store, the bundled ones among them."""
 
 import json
+import math
 import sys
+from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 
-from models.bundle import load_bundle
+from models.bundle import GeneratorBundle, load_bundle
 from models.bundled import bundled_folders
+from models.checkpoint import CheckpointError
 from models.device import choose_device
+from models.inversion.latents import describe_latents
 from service.generators import find_generator
-from service.records import GeneratorRecord
+from service.records import GeneratorRecord, generator_key, samples_file
 from service.settings import Settings
 from service.stores import open_store
 from service.stores.protocol import ObjectMissing, Store
 from workers.local_generators import FILES, WEIGHTS, file_sha256
+from workers.sample_grid import TRUNCATIONS, sample_grid
+
+CPU = torch.device("cpu")
 
 
-def publish_generator(store: Store, folder: Path, generator_id: str, name: str, source: str) -> GeneratorRecord:
-    """Put the generator in `folder` into the store, unless it is there as it is.
+def publish_generator(
+    store: Store,
+    folder: Path,
+    generator_id: str,
+    name: str,
+    source: str,
+    *,
+    upload_sha256: str | None = None,
+    facts: dict[str, Any] | None = None,
+    device: torch.device = CPU,
+    watch: Callable[[], None] | None = None,
+) -> GeneratorRecord:
+    """Put the generator in `folder` into the store with what is known of it, unless it is there as it is.
 
     The record is written last: a generator that is listed is whole. `provenance.json`, if there, becomes part of it.
-    Raises `models.checkpoint.CheckpointError` if the files are not a generator's.
+    An encoder that the store has for these very weights stays, where `folder` brings none.
+
+    Args:
+        upload_sha256: of the uploaded file it was made from, if it was.
+        facts: added to its provenance.
+        device: where its samples are drawn.
+        watch: called while they are drawn; may raise.
+
+    Raises:
+        CheckpointError: the files are not a generator's.
     """
-    bundle = load_bundle(folder, torch.device("cpu"))
+    bundle = load_bundle(folder, device)
+    known = find_generator(store, generator_id)
     provenance_file = folder / "provenance.json"
-    record = GeneratorRecord(
+    provenance = json.loads(provenance_file.read_text()) if provenance_file.exists() else {}
+    record = _record(bundle, generator_id, name).model_copy(
+        update={
+            "sha256": file_sha256(folder / WEIGHTS),
+            "upload_sha256": upload_sha256,
+            "source": source,
+            "provenance": provenance | (facts or {}),
+        }
+    )
+    if known is not None and known.sha256 == record.sha256 and known.has_encoder and not record.has_encoder:
+        kept = {key: known.provenance[key] for key in ("encoder",) if key in known.provenance}
+        record = record.model_copy(update={"has_encoder": True, "provenance": record.provenance | kept})
+    files = {generator_key(generator_id, file): folder / file for file in FILES if (folder / file).exists()}
+    if known is not None and _is_same(known, record) and _are_there(store, files, generator_id):
+        return known
+    _remove_stale(store, record, known)
+    for key, file in files.items():
+        with file.open("rb") as stream:
+            store.put(key, stream)
+    _put_latents(store, generator_id, bundle)
+    for truncation in TRUNCATIONS:
+        store.put(
+            generator_key(generator_id, samples_file(truncation)), sample_grid(bundle.generator, truncation, watch)
+        )
+    store.put(GeneratorRecord.key(generator_id), record.model_dump_json(indent=1).encode())
+    return record
+
+
+def _record(bundle: GeneratorBundle, generator_id: str, name: str) -> GeneratorRecord:
+    """What the network itself says."""
+    latents = describe_latents(bundle.generator, bundle.latents)
+    if not all(map(math.isfinite, latents.values())):
+        raise CheckpointError(f"{WEIGHTS}: its latents are not finite numbers; the weights are damaged")
+    architecture = bundle.generator.architecture
+    return GeneratorRecord(
         id=generator_id,
         name=name,
         resolution=bundle.resolution,
         w_dim=bundle.w_dim,
         num_ws=bundle.num_ws,
         parameters=bundle.parameters,
-        sha256=file_sha256(folder / WEIGHTS),
-        source=source,
+        sha256="",
+        source="",
         has_encoder=bundle.encoder is not None,
-        provenance=json.loads(provenance_file.read_text()) if provenance_file.exists() else {},
+        conditions=architecture.c_dim,
+        architecture=json.loads(json.dumps(architecture.to_dict())),  # lists instead of tuples, as it is read back
+        latents=latents,
     )
-    files = {f"generators/{generator_id}/{file}": folder / file for file in FILES if (folder / file).exists()}
-    known = find_generator(store, generator_id)
-    if known is not None and known == record.model_copy(update={"created": known.created}) and _are_there(store, files):
-        return known
-    for key, file in files.items():
-        with file.open("rb") as stream:
-            store.put(key, stream)
-    store.put(GeneratorRecord.key(generator_id), record.model_dump_json(indent=1).encode())
-    return record
+
+
+def _put_latents(store: Store, generator_id: str, bundle: GeneratorBundle) -> None:
+    """Store the latent statistics that were measured, unless there are any."""
+    key = generator_key(generator_id, "latents.safetensors")
+    if not store.exists(key):
+        with TemporaryDirectory() as scratch:
+            bundle.latents.save(Path(scratch) / "latents.safetensors")
+            store.put(key, (Path(scratch) / "latents.safetensors").read_bytes())
+
+
+def _is_same(known: GeneratorRecord, record: GeneratorRecord) -> bool:
+    """Figures may round differently on another machine."""
+    return known == record.model_copy(update={"created": known.created, "latents": known.latents})
+
+
+def _remove_stale(store: Store, record: GeneratorRecord, known: GeneratorRecord | None) -> None:
+    """Forget what was learnt about other weights under this id."""
+    if known is not None and known.sha256 == record.sha256:
+        return
+    for row in store.list(f"generators/{record.id}/"):
+        if row.key not in (GeneratorRecord.key(record.id), generator_key(record.id, WEIGHTS)):
+            store.delete(row.key)
 
 
 def publish_bundled(store: Store) -> None:
@@ -76,8 +156,10 @@ def _prepare(settings: Settings) -> None:
     publish_bundled(open_store(settings.store_url, settings.s3_endpoint_url))
 
 
-def _are_there(store: Store, files: dict[str, Path]) -> bool:
+def _are_there(store: Store, files: dict[str, Path], generator_id: str) -> bool:
     try:
-        return all(store.size(key) == file.stat().st_size for key, file in files.items())
+        whole = all(store.size(key) == file.stat().st_size for key, file in files.items())
     except ObjectMissing:
         return False
+    drawn = [samples_file(truncation) for truncation in TRUNCATIONS]
+    return whole and all(store.exists(generator_key(generator_id, file)) for file in ("latents.safetensors", *drawn))

@@ -58,11 +58,12 @@ class LatentStatistics:
 
 @torch.no_grad()
 def measure_latents(generator: Generator, seed: int = 0) -> LatentStatistics:
-    """Statistics of `SAMPLES` random w of a generator; the covariance is accumulated in float64."""
+    """Statistics of `SAMPLES` random w of a generator, of all its classes alike; the covariance is accumulated in
+    float64."""
     device = generator.mapping.w_avg.device
     random = torch.Generator().manual_seed(seed)
     z = torch.randn(SAMPLES, generator.architecture.z_dim, generator=random)
-    w = torch.cat([generator.mapping(chunk.to(device)).cpu() for chunk in z.split(4096)]).double()
+    w = torch.cat([_mapped(generator, chunk.to(device), random).cpu() for chunk in z.split(4096)]).double()
     p = F.leaky_relu(w, 1 / LRELU_SLOPE)
     p_mean = p.mean(dim=0)
     centred = p - p_mean
@@ -70,3 +71,24 @@ def measure_latents(generator: Generator, seed: int = 0) -> LatentStatistics:
     # Directions that hardly vary would dominate a prior: their variance counts as at least a thousandth of the largest.
     whiten = (vectors * values.clamp(min=1e-3 * values.max()).rsqrt()).T
     return LatentStatistics(w.mean(0).float(), w.std(0).float(), p_mean.float(), whiten.float().contiguous()).to(device)
+
+
+@torch.no_grad()
+def describe_latents(generator: Generator, latents: LatentStatistics, seed: int = 1) -> dict[str, float]:
+    """A few figures about `latents`: root mean squares of the mean and of the standard deviation of w, and mean and
+    standard deviation of the P-norm of random w of the generator."""
+    random = torch.Generator().manual_seed(seed)
+    z = torch.randn(4096, generator.architecture.z_dim, generator=random).to(latents.w_avg.device)
+    norms = latents.p_norm(_mapped(generator, z, random))
+    return {
+        "w_avg_rms": float(latents.w_avg.square().mean().sqrt()),
+        "w_std_rms": float(latents.w_std.square().mean().sqrt()),
+        "p_norm_mean": float(norms.mean()),
+        "p_norm_std": float(norms.std()),
+    }
+
+
+def _mapped(generator: Generator, z: Tensor, random: torch.Generator) -> Tensor:
+    """w of these latents, of classes drawn at random if the generator has any."""
+    w: Tensor = generator.mapping(z, c=generator.mapping.random_classes(len(z), random))
+    return w

@@ -1,13 +1,14 @@
 """Training the encoder on the generator's own samples: first to find w, then to bring the image back.
 
 Stage 1 regresses the code of samples drawn without end; stage 2 fine-tunes on LPIPS and squared error between G(w) and
-G(E(G(w))), for a capped number of steps. No real image is needed.
+G(E(G(w))), for a capped number of steps. No real image is needed. Classes of a conditional generator are drawn evenly.
 """
 
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,9 @@ from models.generator import Generator
 from models.inversion.encoder import Encoder, EncoderArchitecture
 from models.inversion.latents import LatentStatistics
 from models.inversion.perceptual import PerceptualDistance
+
+REPORT_EVERY_S = 5.0
+"""Whoever watches, or wants the training to stop, waits no longer than this and one step."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class EncoderProgress:
 
 
 class EncoderTraining:
-    """Trains an encoder for a frozen generator; `run` returns it."""
+    """Trains an encoder for a frozen generator; `run` returns it, and goes on from where `restore` put it."""
 
     def __init__(
         self,
@@ -78,13 +82,15 @@ class EncoderTraining:
         self.encoder.w_avg.copy_(latents.w_avg)
         self.encoder.w_std.copy_(latents.w_std)
         self.encoder.train().requires_grad_(True)
+        self._enter(1)
 
     @torch.no_grad()
     def _sample(self) -> tuple[Tensor, Tensor]:
         """W+ codes (B, num_ws, w_dim), some mixed, and their images, clamped as uint8 pixels would be."""
         batch, num_ws = self.settings.batch, self.generator.architecture.num_ws
         z = torch.randn(2 * batch, self.generator.architecture.z_dim, generator=self.random).to(self.device)
-        w = self.generator.mapping(z).view(2, batch, 1, -1)
+        classes = self.generator.mapping.random_classes(len(z), self.random)
+        w = self.generator.mapping(z, c=classes).view(2, batch, 1, -1)
         crossover = torch.randint(1, num_ws, (batch, 1), generator=self.random).to(self.device)
         mixed = torch.rand(batch, 1, generator=self.random).to(self.device) < self.settings.mixing
         second = (torch.arange(num_ws, device=self.device) >= crossover) & mixed
@@ -107,31 +113,83 @@ class EncoderTraining:
         total = weights.lpips_weight * distance + weights.pixel_weight * pixel_error + weights.code_weight * code_error
         return total, code_error.detach(), pixel_error.detach(), distance.detach()
 
-    def run(self, report: Callable[[EncoderProgress], None]) -> Encoder:
+    def run(
+        self,
+        report: Callable[[EncoderProgress], None],
+        keep: Callable[[dict[str, Any]], None] | None = None,
+        keep_every_s: float = 120.0,
+    ) -> Encoder:
         """Train both stages within their caps and return the frozen encoder.
 
         Args:
-            report: called every 20 steps.
+            report: called every 20 steps, and at least every few seconds. May raise, to end the training.
+            keep: called with `state()` every `keep_every_s` seconds.
         """
-        settings = self.settings
-        everything = max(1, settings.steps_code + settings.steps_image)
-        for stage, steps in ((1, settings.steps_code), (2, settings.steps_image)):
-            peak = settings.learning_rate / stage
-            limit_s, started = settings.time_limit_s * steps / everything, time.monotonic()
-            adam = torch.optim.Adam(self.encoder.parameters(), lr=peak, betas=(0.9, 0.99))
-            for step in range(steps):
-                # Whichever cap comes first, the learning rate has fallen by then.
-                spent = max(step / steps, (time.monotonic() - started) / limit_s)
-                if spent >= 1:
-                    break
-                adam.param_groups[0]["lr"] = peak * max(0.02, 0.5 * (1 + math.cos(math.pi * spent)))
-                total, code_error, pixel_error, distance = self._losses(stage)
-                adam.zero_grad(set_to_none=True)
-                total.backward()
-                torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), 5.0)
-                adam.step()
-                if step % 20 == 0 or step + 1 == steps:
-                    # The range of pixel values is 2.
-                    psnr = float(10 * torch.log10(4 / pixel_error))
-                    report(EncoderProgress(stage, step + 1, steps, float(code_error), psnr, float(distance)))
+        for stage in (1, 2):
+            if stage > self.stage:
+                self._enter(stage)
+            if stage == self.stage:
+                self._run_stage(report, keep, keep_every_s)
         return self.encoder.eval().requires_grad_(False)
+
+    def state(self) -> dict[str, Any]:
+        """All that `restore` needs to go on from here, as tensors and plain values."""
+        return {
+            "settings": asdict(self.settings),
+            "stage": self.stage,
+            "step": self.step,
+            "seconds": self.seconds,
+            "encoder": self.encoder.state_dict(),
+            "adam": self.adam.state_dict(),
+            "random": self.random.get_state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> bool:
+        """Go on from what `state` returned. False, and nothing changes, if it was trained with other settings."""
+        if state["settings"] != asdict(self.settings):
+            return False
+        self._enter(state["stage"])
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.encoder.load_state_dict(state["encoder"])
+        self.adam.load_state_dict(state["adam"])
+        self.random.set_state(state["random"].cpu())
+        return True
+
+    def _enter(self, stage: int) -> None:
+        self.stage, self.step, self.seconds = stage, 0, 0.0
+        peak = self.settings.learning_rate / stage
+        self.adam = torch.optim.Adam(self.encoder.parameters(), lr=peak, betas=(0.9, 0.99))
+
+    def _run_stage(
+        self,
+        report: Callable[[EncoderProgress], None],
+        keep: Callable[[dict[str, Any]], None] | None,
+        keep_every_s: float,
+    ) -> None:
+        settings = self.settings
+        steps = settings.steps_code if self.stage == 1 else settings.steps_image
+        peak = settings.learning_rate / self.stage
+        limit_s = settings.time_limit_s * steps / max(1, settings.steps_code + settings.steps_image)
+        before, started = self.seconds, time.monotonic()
+        kept = reported = started
+        while self.step < steps:
+            self.seconds = before + time.monotonic() - started
+            # Whichever cap comes first, the learning rate has fallen by then.
+            spent = max(self.step / steps, self.seconds / limit_s)
+            if spent >= 1:
+                break
+            self.adam.param_groups[0]["lr"] = peak * max(0.02, 0.5 * (1 + math.cos(math.pi * spent)))
+            total, code_error, pixel_error, distance = self._losses(self.stage)
+            self.adam.zero_grad(set_to_none=True)
+            total.backward()
+            torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), 5.0)
+            self.adam.step()
+            self.step += 1
+            if self.step % 20 == 1 or self.step == steps or time.monotonic() - reported > REPORT_EVERY_S:
+                reported = time.monotonic()
+                # The range of pixel values is 2.
+                psnr = float(10 * torch.log10(4 / pixel_error))
+                report(EncoderProgress(self.stage, self.step, steps, float(code_error), psnr, float(distance)))
+            if keep and time.monotonic() - kept > keep_every_s:
+                keep(self.state())
+                kept = time.monotonic()

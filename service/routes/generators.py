@@ -14,7 +14,7 @@ from service.generator_upload import TrainingSpec, received_generator
 from service.generators import every_generator, find_generator
 from service.openapi import problems
 from service.problems import Problem, not_found
-from service.records import GeneratorRecord, JobRecord, generator_key, samples_file
+from service.records import GeneratorRecord, JobRecord, generator_key, rounded_truncation, samples_file
 from service.stores.protocol import ObjectMissing, Store
 from service.views import GeneratorList, GeneratorView, JobView
 
@@ -153,7 +153,7 @@ async def get_samples(
     if picture is None:
         detail = "The picture is being drawn; ask again soon."
         raise Problem(503, "samples-not-ready", "Samples not ready", detail, headers={"Retry-After": "5"})
-    shown = file.removeprefix("samples-").removesuffix(".png")
+    shown = f"{rounded_truncation(truncation):.2f}"
     return Response(picture, media_type="image/png", headers={"Cache-Control": "no-cache", "X-Truncation": shown})
 
 
