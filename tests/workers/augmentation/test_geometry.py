@@ -208,6 +208,15 @@ def test_what_left_the_image_does_not_come_back() -> None:
     assert (image[:16] == (9, 8, 7)).all() and (moved.mask[:16] == 3).all()
 
 
+def test_the_last_step_paints_over_what_those_before_it_left_outside() -> None:
+    first, last = shift(0.25, fill=50, fill_mask=2), shift(0.25, fill=9, fill_mask=3)
+    image, moved = augment(picture(), ImageLabels(squares()), steps(first, last), SCHEMA, sample_random(0, 0, 0))
+    assert moved.mask is not None
+    assert (image[32:, 32:] == picture()[:32, :32]).all()
+    assert (image[:16] == 9).all() and (image[16:32, 16:] == 50).all()
+    assert (moved.mask[:16] == 3).all() and (moved.mask[16:32, 16:] == 2).all()
+
+
 def test_moves_on_each_other_blur_no_more_than_one() -> None:
     """Two turns that cancel leave what is inside untouched; sampled twice, noise would lose its contrast."""
     noise = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)

@@ -30,11 +30,12 @@ def test_a_flip_swaps_left_and_right_in_every_kind(attributes: list[int], flippe
     assert moved.keypoints.tolist() == [[14, 7, 2], [33.5, 9, 1], [54, 5, 2]]
     assert moved.attributes.tolist() == flipped
     assert moved.attributes.dtype == np.int64
-    # And with the other moves in between, flipped back.
-    _, back = once(labels, FLIP, {"name": "RGBShift", "p": 1}, FLIP)
-    assert back.mask is not None and back.keypoints is not None and back.attributes is not None
-    assert (back.mask == mask).all() and (back.keypoints == keypoints).all()
-    assert back.attributes.tolist() == attributes
+    # Flipped back, at once or after something else.
+    for between in ([], [{"name": "RGBShift", "p": 1}]):
+        _, back = once(labels, FLIP, *between, FLIP)
+        assert back.mask is not None and back.keypoints is not None and back.attributes is not None
+        assert (back.mask == mask).all() and (back.keypoints == keypoints).all()
+        assert back.attributes.tolist() == attributes
     # What was given is as it was.
     assert labels.attributes is not None and labels.attributes.tolist() == attributes
 
@@ -47,7 +48,7 @@ def test_a_flip_keeps_points_on_the_edge_and_drops_unknown_ones() -> None:
 
 
 def test_unknown_depth_never_bleeds_nor_mixes() -> None:
-    """Two planes with a gap: wherever depth is known after a turn, it is one plane's value or a mean of known pixels."""
+    """Two planes with a gap: wherever depth is known after a turn, it is one plane's value."""
     random = np.random.default_rng(0)
     depth = np.where(np.arange(SIDE) < 30, 5.0, 9.0)[None, :].repeat(SIDE, 0).astype(np.float32)
     depth[:, 29:32] = np.nan
@@ -114,7 +115,7 @@ def test_holes_of_noise_and_of_one_color() -> None:
 
 
 def patches() -> np.ndarray:  # type: ignore[type-arg]
-    """Class 0 and 255 around two patches of class 1, one of class 2 that touches one of them, and a speck of class 3."""
+    """Class 0 and 255 around two patches of class 1, one of class 2 that touches the first, and a speck of 3."""
     mask = np.zeros((SIDE, SIDE), np.uint8)
     mask[:, 60:] = 255
     mask[4:20, 4:20] = 1
