@@ -83,15 +83,16 @@ def _bent(places: Floats, start: Floats, end: Floats) -> Floats:
 class Displacement:
     """A field of how far to look from each pixel: bilinear between pixel centres, constant beyond them.
 
-    field: float32 (H, W, 2), x and y; from a pixel to the next it changes by less than `STEEPEST`.
+    field: float32 (2, H, W), x and y; from a pixel to the next it changes by at most `STEEPEST`.
     """
 
     field: NDArray[np.float32]
 
     def pull(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
         """See `Map`."""
-        moves = sample(self.field, grid(x, y))
-        return x + moves[..., 0], y + moves[..., 1]
+        places = grid(x, y)
+        # One by one: OpenCV rounds places to 1/32 pixel for two channels, and does not for one, three or four.
+        return x + sample(self.field[0], places), y + sample(self.field[1], places)
 
     def push(self, places: Floats) -> Floats:
         """See `Map`. Found by iteration, within a few thousandths of a pixel."""
@@ -115,7 +116,7 @@ def grid(x: Floats, y: Floats) -> Grid:
 
 
 def sample(image: NDArray[Pixel], places: Grid) -> NDArray[Pixel]:
-    """`image` (h, w) or (h, w, C) at places from `grid`: bilinear, (H, W) or (H, W, C).
+    """`image` (h, w) or (h, w, 3) at places from `grid`: bilinear to float32's precision, (H, W) or (H, W, 3).
 
     What lies beyond the outermost pixel centres is as it is there.
     """

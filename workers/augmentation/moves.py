@@ -88,11 +88,11 @@ def _elastic(step: ElasticTransform, height: int, width: int, random: Generator)
     field = np.asarray(cv2.GaussianBlur(noise, (0, 0), step.sigma / spacing), dtype=np.float32)
     if spacing > 1:
         whole = cv2.resize(field, (columns * spacing, rows * spacing), interpolation=cv2.INTER_CUBIC)
-        field = np.ascontiguousarray(whole[:height, :width], dtype=np.float32)
-    return Displacement(_unfolded(field))
+        field = np.asarray(whole[:height, :width], dtype=np.float32)
+    return Displacement(_unfolded(np.ascontiguousarray(np.moveaxis(field, 2, 0))))
 
 
 def _unfolded(field: NDArray[np.float32]) -> NDArray[np.float32]:
     """The field, made smaller if it needs be so that it changes by at most `STEEPEST` a pixel in any direction."""
-    steepest = math.hypot(*(float(np.square(np.diff(field, axis=axis)).sum(2).max()) ** 0.5 for axis in (0, 1)))
+    steepest = math.hypot(*(float(np.square(np.diff(field, axis=axis)).sum(0).max()) ** 0.5 for axis in (1, 2)))
     return field if steepest <= STEEPEST else field * np.float32(STEEPEST / steepest)

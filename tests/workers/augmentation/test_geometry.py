@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models.labels import ImageLabels
-from service.augmentation import AugmentStep
+from service.augmentation import AugmentStep, ElasticTransform
 from service.label_schema import LabelSchema
 from tests.workers.augmentation.pictures import (
     SCHEMA,
@@ -21,6 +21,8 @@ from tests.workers.augmentation.pictures import (
     steps,
 )
 from workers.augmentation import augment, sample_random
+from workers.augmentation.maps import Displacement
+from workers.augmentation.moves import move
 
 TURN = {"name": "ShiftScaleRotate", "p": 1, "rotate_limit": [30, 30], "scale_limit": [0.25, 0.25]}
 CROP = {"name": "RandomSizedCrop", "p": 1, "min_max_height": [0.4, 0.8], "w2h_ratio": 1.3}
@@ -162,6 +164,21 @@ def test_elastic_moves_are_as_strong_as_smoothed_noise_is(sigma: float) -> None:
         moves += [(x - places()[0])[middle], (y - places()[1])[middle]]
     # White noise through a Gaussian of sigma: variance 1 / (4 pi sigma²).
     assert np.std(moves) == pytest.approx(alpha / (2 * sigma * math.sqrt(math.pi)), rel=0.2)
+
+
+@pytest.mark.parametrize(("alpha", "sigma"), [(60, 5), (2000, 12), (10_000, 4)])
+def test_points_are_found_again_under_an_elastic_map(alpha: float, sigma: float) -> None:
+    """In float64, by the field itself: where a point went, the map looks at the place that it came from."""
+    for seed in range(5):
+        (step,) = steps({**ELASTIC, "alpha": alpha, "sigma": sigma})
+        assert isinstance(step, ElasticTransform)
+        elastic = move(step, SIDE, SIDE, np.random.default_rng(seed)).map
+        assert isinstance(elastic, Displacement)
+        points = np.random.default_rng(seed).uniform(0, SIDE, (40, 2))
+        found = elastic.push(points)
+        inner = ((found >= 0.5) & (found <= SIDE - 0.5)).all(1)
+        moves = [between(plane.astype(np.float64), found[inner]) for plane in elastic.field]
+        assert inner.sum() > 20 and np.abs(found[inner] + np.column_stack(moves) - points[inner]).max() < 0.003
 
 
 def test_elastic_never_folds() -> None:
