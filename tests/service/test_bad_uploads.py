@@ -15,6 +15,7 @@ from PIL import Image
 from service.stores import FileStore
 from tests.service.uploads import (
     PROJECT,
+    assert_refused,
     good_files,
     image_bytes,
     mask_bytes,
@@ -39,6 +40,14 @@ def with_image(data: bytes) -> Callable[[], Files]:
 def with_project(**changes: Any) -> Callable[[], Files]:
     project = {name: value for name, value in (PROJECT | changes).items() if value is not None}
     return lambda: good_files() | {"project.json": json.dumps(project).encode()}
+
+
+def project_text(data: bytes) -> Callable[[], Files]:
+    return lambda: good_files() | {"project.json": data}
+
+
+def mirrored(name: str, mirror: str | None = None) -> list[dict[str, str | None]]:
+    return [{"name": name, "mirror": mirror}, {"name": "b"}, {"name": "d"}]
 
 
 def huge_png() -> bytes:
@@ -105,24 +114,26 @@ CASES: list[tuple[str, Callable[[], Files], str | None, str]] = [
     ("no name", with_project(name=None), "project.json", "required"),
     ("unknown kind", with_project(label_kinds=["depth"]), "project.json", "segmentation"),
     ("256 classes", with_project(classes=[{"name": str(i)} for i in range(256)]), "project.json", "more than 255"),
+    ("kind twice", with_project(label_kinds=["segmentation"] * 2), "project.json", "named once"),
+    ("no kind", with_project(label_kinds=[]), "project.json", "at least 1"),
+    ("strange kind", with_project(label_kinds=["boxes"]), "project.json", "'segmentation', 'keypoints'"),
+    ("no classes", with_project(classes=None), "project.json", "names no classes, and there are files"),
+    ("mirror unknown", with_project(classes=mirrored("a", "c")), "project.json", "`c` is no name of the list"),
+    ("mirror one way", with_project(classes=mirrored("a", "b")), "project.json", "`b`, which mirrors nothing"),
+    ("control characters in a name", with_project(classes=mirrored("a\x1b[2J")), "project.json", "control characters"),
+    ("a field twice", project_text(b'{"name": "a", "name": "b"}'), "project.json", "'name' is there twice"),
+    ("NaN", project_text(b'{"name": NaN}'), "project.json", "NaN is not a number"),
+    ("nested deep", project_text(b"[" * 100_000), "project.json", "nested too deep"),
+    ("a surrogate as field", project_text(b'{"\\ud800": 1}'), "project.json", "unicode"),
+    ("very many faults", project_text(b'{"classes": [' + b"0," * 5000 + b"0]}"), "project.json", "more faults"),
+    ("forced stranger", with_project(forced_seeds=["bear09"]), "project.json", "'bear09' is the NAME of no image"),
+    ("forced twice", with_project(forced_seeds=["bear00"] * 2), "project.json", "'bear00' is there twice"),
+    ("forced is no list", with_project(forced_seeds="bear00"), "project.json", "valid list"),
     ("dots", lambda: good_files() | {"../evil.png": b""}, "../evil.png", "`..`"),
     ("absolute name", lambda: good_files() | {"/etc/x.png": b""}, "/etc/x.png", "absolute"),
     ("backslash", lambda: good_files() | {"images\\a.png": b""}, "images\\a.png", "backslash"),
     ("twins by case", lambda: good_files() | {"images/BEAR00.png": b""}, "images/BEAR00.png", "same name"),
 ]
-
-
-def assert_refused(answer: httpx.Response, store: FileStore, file: str | None, message: str) -> list[dict[str, Any]]:
-    assert answer.status_code == 422, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    problem = answer.json()
-    assert problem["type"] == "/problems/invalid-upload"
-    told = [error for error in problem["errors"] if message in error["message"]]
-    assert told, problem["errors"]
-    assert file is None or file in {error.get("file") for error in told}
-    assert [row.key for row in store.list()] == ["generators/toy/generator.json"]
-    errors: list[dict[str, Any]] = problem["errors"]
-    return errors
 
 
 @pytest.mark.parametrize("post", ["zip", "files"])
@@ -133,6 +144,18 @@ def test_a_bad_upload_is_refused(
     files = make()
     answer = post_zip(api, zipped(files)) if post == "zip" else post_files(api, files)
     assert_refused(answer, api_store, file, message)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [(b'{"name": "\xff"}', "not JSON"), (json.dumps("ab" * 2**19).encode(), "larger than 1048576 bytes")],
+    ids=["not UTF-8", "large"],
+)
+def test_a_bad_project_inside_a_zip_is_refused(
+    api: httpx.Client, api_store: FileStore, data: bytes, message: str
+) -> None:
+    files = good_files() | {"project.json": data}
+    assert_refused(post_zip(api, zipped(files, zipfile.ZIP_STORED)), api_store, "project.json", message)
 
 
 def test_every_fault_is_told_at_once(api: httpx.Client, api_store: FileStore) -> None:

@@ -10,8 +10,22 @@ import httpx
 import numpy as np
 from PIL import Image
 
+from service.stores import FileStore
+
 CLASSES = [{"name": "background", "color": "#000000"}, {"name": "bear"}, {"name": "ears"}]
 PROJECT: dict[str, Any] = {"name": "Bears", "generator": "toy", "classes": CLASSES}
+
+
+POINTS = ["left_ear", "right_ear", "nose"]
+PLACES = [[10.5, 8.25, 2], [50, 9, 1], [31.125, 30, 2]]
+"""x, y and visibility of each point in every image of `labeled_files`."""
+SPECIES = {"name": "species", "values": ["koala", "panda"]}
+POSE = {"name": "looks", "values": ["left", "right", "ahead"], "mirror": [["left", "right"]]}
+LABELED: dict[str, Any] = PROJECT | {
+    "keypoints": {"points": POINTS, "skeleton": [["left_ear", "nose"]]},
+    "depth": {"unit": "m", "scale": 0.001},
+    "attributes": [SPECIES, POSE],
+}
 
 
 def image_bytes(size: tuple[int, int] = (64, 64), mode: str = "RGB", kind: str = "PNG", **options: Any) -> bytes:
@@ -67,3 +81,69 @@ def post_files(api: httpx.Client, files: Mapping[str, bytes]) -> httpx.Response:
         parts.append(("project", (None, files["project.json"])))
     parts += [("files", (path, data)) for path, data in files.items() if path != "project.json"]
     return api.post("/projects", files=parts)
+
+
+def npy(array: np.ndarray, **options: Any) -> bytes:
+    """The array as `numpy.save` writes it."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, **options)
+    return buffer.getvalue()
+
+
+def depth_steps(size: tuple[int, int] = (64, 64)) -> np.ndarray:
+    """Steps of depth from 1000 on, in the first row unknown, `size` being width and height."""
+    steps = (1000 + np.arange(size[0] * size[1]) * 15 % 60_000).astype(np.uint16).reshape(size[::-1])
+    steps[0] = 0
+    return steps
+
+
+def coco(count: int = 2, places: Any = PLACES) -> dict[str, Any]:
+    """A `keypoints.json` about `bear00`, `bear01`, …"""
+    flat = [value for row in places for value in row]
+    return {
+        "images": [{"id": n, "file_name": f"bear{n:02d}.png", "width": 64, "height": 64} for n in range(count)],
+        "annotations": [{"id": n, "image_id": n, "category_id": 1, "keypoints": flat} for n in range(count)],
+        "categories": [{"id": 1, "name": "bear", "keypoints": POINTS, "skeleton": [[1, 3]]}],
+    }
+
+
+def keypoint_csv(count: int = 2, places: Any = PLACES) -> str:
+    """A `keypoints.csv` that says the same as `coco`."""
+    rows = [
+        f"bear{n:02d},{point},{x},{y},{v}"
+        for n in range(count)
+        for point, (x, y, v) in zip(POINTS, places, strict=True)
+    ]
+    return "\r\n".join(["image,point,x,y,visibility", *rows, ""])
+
+
+def classes_csv(count: int = 2) -> str:
+    """A `classes.csv` in which all is known."""
+    rows = [f"bear{n:02d},{('koala,ahead', 'panda,left')[n % 2]}" for n in range(count)]
+    return "\n".join(["image,species,looks", *rows, ""])
+
+
+def labeled_files(count: int = 2, **project: Any) -> dict[str, bytes]:
+    """A valid upload of all four label kinds; `project` changes fields of its `project.json`, None removes them."""
+    fields = {name: value for name, value in (LABELED | project).items() if value is not None}
+    files = good_files(count) | {
+        "project.json": json.dumps(fields).encode(),
+        "keypoints.json": json.dumps(coco(count)).encode(),
+        "classes.csv": classes_csv(count).encode(),
+    }
+    for number in range(count):
+        files[f"depth/bear{number:02d}.png"] = png(Image.fromarray(depth_steps()))
+    return files
+
+
+def assert_refused(answer: httpx.Response, store: FileStore, file: str | None, message: str) -> list[dict[str, Any]]:
+    assert answer.status_code == 422, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["type"] == "/problems/invalid-upload"
+    told = [error for error in problem["errors"] if message in error["message"]]
+    assert told, problem["errors"]
+    assert file is None or file in {error.get("file") for error in told}
+    assert [row.key for row in store.list()] == ["generators/toy/generator.json"]
+    errors: list[dict[str, Any]] = problem["errors"]
+    return errors
