@@ -6,6 +6,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from service.augmentation import GaussianBlur, GaussNoise, RandomBrightnessContrast, RGBShift
+from workers.augmentation.streams import drawn
 
 ColorStep = RGBShift | RandomBrightnessContrast | GaussianBlur | GaussNoise
 Image = NDArray[np.uint8]
@@ -20,11 +21,11 @@ def recolor(step: ColorStep, image: Image, random: Generator) -> Image:
     """What `step` makes of an image, uint8 (H, W, 3)."""
     match step:
         case RGBShift():
-            limits = np.array([step.r_shift_limit, step.g_shift_limit, step.b_shift_limit])
-            return _looked_up(image, _LEVELS[:, None] + random.uniform(limits[:, 0], limits[:, 1]))
+            limits = (step.r_shift_limit, step.g_shift_limit, step.b_shift_limit)
+            return _looked_up(image, _LEVELS[:, None] + [drawn(limit, random) for limit in limits])
         case RandomBrightnessContrast():
-            factor = 1 + random.uniform(*step.contrast_limit)
-            added = random.uniform(*step.brightness_limit) * (255.0 if step.brightness_by_max else image.mean())
+            factor = 1 + drawn(step.contrast_limit, random)
+            added = drawn(step.brightness_limit, random) * (255.0 if step.brightness_by_max else image.mean())
             return _looked_up(image, _LEVELS * factor + added)
         case GaussianBlur():
             return _blurred(step, image, random)
@@ -39,7 +40,7 @@ def _looked_up(image: Image, levels: NDArray[np.float64]) -> Image:
 
 
 def _blurred(step: GaussianBlur, image: Image, random: Generator) -> Image:
-    sigma = random.uniform(*step.sigma_limit)
+    sigma = drawn(step.sigma_limit, random)
     least, most = step.blur_limit
     side = least + 2 * int(random.integers((most - least) // 2 + 1)) if most else 2 * int(sigma * _SIGMAS) + 1
     blurred = cv2.GaussianBlur(image, (side, side), sigma, borderType=cv2.BORDER_REFLECT_101)
@@ -47,7 +48,7 @@ def _blurred(step: GaussianBlur, image: Image, random: Generator) -> Image:
 
 
 def _noisy(step: GaussNoise, image: Image, random: Generator) -> Image:
-    std, mean = random.uniform(*step.std_range) * 255, random.uniform(*step.mean_range) * 255
+    std, mean = drawn(step.std_range, random) * 255, drawn(step.mean_range, random) * 255
     shape = image.shape if step.per_channel else (*image.shape[:2], 1)
     noise = random.standard_normal(shape, dtype=np.float32) * np.float32(std) + np.float32(mean)
     return np.rint(image + noise).clip(0, 255).astype(np.uint8)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from models.labels import ImageLabels
 from service.augmentation import CoarseDropout, MaskDropout
 from service.label_schema import IGNORED
+from workers.augmentation.streams import drawn
 
 DropoutStep = MaskDropout | CoarseDropout
 Image = NDArray[np.uint8]
@@ -47,8 +48,8 @@ def _cut(step: CoarseDropout, image: Image, random: Generator) -> NDArray[np.boo
     height, width = image.shape[:2]
     hidden = np.zeros((height, width), bool)
     for _ in range(int(random.integers(step.num_holes_range[0], step.num_holes_range[1] + 1))):
-        rows = max(1, round(random.uniform(*step.hole_height_range) * height))
-        columns = max(1, round(random.uniform(*step.hole_width_range) * width))
+        rows = max(1, round(drawn(step.hole_height_range, random) * height))
+        columns = max(1, round(drawn(step.hole_width_range, random) * width))
         top, left = int(random.integers(height - rows + 1)), int(random.integers(width - columns + 1))
         hole = slice(top, top + rows), slice(left, left + columns)
         if step.fill == "random":

@@ -17,6 +17,7 @@ from service.augmentation import (
     ShiftScaleRotate,
 )
 from workers.augmentation.maps import STEEPEST, Affine, Bends, Displacement, Floats, Map
+from workers.augmentation.streams import drawn
 
 GeometricStep = HorizontalFlip | RandomSizedCrop | ShiftScaleRotate | ElasticTransform | GridDistortion
 
@@ -52,16 +53,16 @@ def move(step: GeometricStep, height: int, width: int, random: Generator) -> Mov
 
 
 def _crop(step: RandomSizedCrop, height: int, width: int, random: Generator) -> Affine:
-    part_height = random.uniform(*step.min_max_height) * height
+    part_height = drawn(step.min_max_height, random) * height
     part_width = min(part_height * step.w2h_ratio, width)
     left, top = random.random() * (width - part_width), random.random() * (height - part_height)
     return Affine(np.array([[part_width / width, 0.0, left], [0.0, part_height / height, top]]))
 
 
 def _shift_scale_rotate(step: ShiftScaleRotate, height: int, width: int, random: Generator) -> Affine:
-    angle = math.radians(random.uniform(*step.rotate_limit))
-    scale = 1 + random.uniform(*step.scale_limit)
-    shift = np.array([random.uniform(*step.shift_limit) * width, random.uniform(*step.shift_limit) * height])
+    angle = math.radians(drawn(step.rotate_limit, random))
+    scale = 1 + drawn(step.scale_limit, random)
+    shift = np.array([drawn(step.shift_limit, random) * width, drawn(step.shift_limit, random) * height])
     # Rows point down, so turning counter-clockwise forth is this turn back.
     cos, sin = math.cos(angle) / scale, math.sin(angle) / scale
     turn = np.array([[cos, -sin], [sin, cos]])
@@ -70,7 +71,7 @@ def _shift_scale_rotate(step: ShiftScaleRotate, height: int, width: int, random:
 
 
 def _bends(step: GridDistortion, length: int, random: Generator) -> Floats:
-    widths = 1 + random.uniform(*step.distort_limit, size=step.num_steps)
+    widths = 1 + np.array([drawn(step.distort_limit, random) for _ in range(step.num_steps)])
     before = np.concatenate([[0.0], np.cumsum(widths) / widths.sum()])
     before[-1] = 1.0
     return np.stack([np.linspace(0.0, 1.0, step.num_steps + 1), before]) * length

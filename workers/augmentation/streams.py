@@ -18,3 +18,8 @@ def step_streams(random: Generator, steps: int) -> Iterator[Generator]:
     """A stream for each step. It depends on the step's place alone, so no step disturbs what another one draws."""
     for key in random.integers(0, 2**64, (steps, 2), dtype=np.uint64):
         yield Generator(Philox(key=key))
+
+
+def drawn(limits: tuple[float, float], random: Generator) -> float:
+    """A number between the two, each as likely. They may be equal, down to 0.0 and -0.0, at which numpy's own balks."""
+    return limits[0] + (limits[1] - limits[0]) * random.random()

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from models.labels import ImageLabels
@@ -87,6 +87,7 @@ def labels(random: np.random.Generator, height: int, width: int) -> ImageLabels:
     seed=st.integers(0, 2**63 - 1),
     size=st.tuples(st.integers(2, 40), st.integers(2, 40)),
 )
+@example(chosen=[{"name": "RGBShift", "r_shift_limit": [0.0, -0.0], "p": 1}], seed=0, size=(2, 2))
 @settings(max_examples=120, deadline=None)
 def test_shapes_types_and_values_hold(chosen: list[dict[str, Any]], seed: int, size: tuple[int, int]) -> None:
     height, width = size
