@@ -14,6 +14,7 @@ from service.generators import (
     every_generator,
     find_generator,
     generators_lock,
+    training_of,
     unfinished_jobs,
 )
 from service.problems import Complaint, Problem, invalid_request
@@ -59,11 +60,6 @@ def make_encoder(generator_id: str, idempotency_key: str | None, parts: Parts) -
                 return job
         request = EncodeRequest(generator_id=generator_id)
         return accept_job(request, idempotency_key, parts.ledger, parts.queue, JOB_PREFIX)
-
-
-def training_of(request: TrainRequest) -> dict[str, object]:
-    """What, besides the images, decides which generator a training makes; kept in its provenance."""
-    return request.model_dump(include={"resolution", "kimg", "mirror", "start", "seed"})
 
 
 def _request(upload: GeneratorUpload, store: Store) -> MakeRequest:

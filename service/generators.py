@@ -38,6 +38,11 @@ def derived_id(sha256: str) -> str:
     return "g" + base64.b32encode(bytes.fromhex(sha256))[:12].decode().lower()
 
 
+def training_of(request: TrainRequest) -> dict[str, object]:
+    """What, besides the images, decides which generator a training makes; kept in its provenance."""
+    return request.model_dump(include={"resolution", "kimg", "mirror", "start", "seed"})
+
+
 @contextmanager
 def generators_lock(connection: redis.Redis) -> Iterator[None]:
     """Let one process at a time decide what becomes of generators and their uploads; for moments only.

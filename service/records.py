@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from service.label_schema import LabelSchema, Record
-from service.requests import GenerateRequest, Identifier, JobRequest
+from service.requests import GenerateRequest, Identifier, JobRequest, PackageRequest
 
 
 def now() -> datetime:
@@ -179,6 +179,11 @@ class JobRecord(Record):
         return getattr(self.request, "generator_id", None)
 
     @property
+    def dataset_id(self) -> str:
+        """The job whose dataset it is about: another one, for a job that packs a dataset once more."""
+        return self.request.job_id if isinstance(self.request, PackageRequest) else self.id
+
+    @property
     def generate(self) -> GenerateRequest:
         """The request of a generate job. Raises `TypeError` for a job of another kind."""
         if not isinstance(self.request, GenerateRequest):
@@ -218,6 +223,16 @@ def labeler_key(fit_key: str, file: str) -> str:
 def dataset_key(job_id: str, file: str) -> str:
     """`datasets/{job}/{file}`: shard-00000.tar …, manifest.json, card.md, preview.png, {format}.zip."""
     return f"datasets/{job_id}/{file}"
+
+
+def preview_key(job: JobRecord) -> str:
+    """Where a job's picture lies: of its dataset, or of the generator it trains."""
+    return dataset_key(job.dataset_id, "preview.png") if job.project_id else f"jobs/{job.id}/preview.png"
+
+
+def training_key(job_id: str, file: str) -> str:
+    """`trainings/{job}/{file}`: what another machine needs to go on with a training."""
+    return f"trainings/{job_id}/{file}"
 
 
 def shard_key(job_id: str, shard: int) -> str:

@@ -107,12 +107,13 @@ class JobView(BaseModel):
         """The view of this record."""
         home = f"/jobs/{job.id}"
         succeeded = job.state is JobState.SUCCEEDED
+        is_shown = succeeded if job.project_id else job.phase is Phase.TRAIN
         links = JobLinks(
             self=home,
             project=f"/projects/{job.project_id}" if job.project_id else None,
             generator=f"/generators/{job.generator_id}" if job.generator_id else None,
             cancel=None if job.state.is_terminal else f"{home}/cancel",
-            preview=f"{home}/preview.png" if succeeded and job.project_id else None,
+            preview=f"{home}/preview.png" if is_shown else None,
             download={name: f"{home}/download?format={name}" for name in job.outputs} if succeeded else {},
         )
         fields = job.model_dump(include=set(cls.model_fields) - {"links"})

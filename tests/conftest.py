@@ -37,9 +37,13 @@ def store(tmp_path: Path) -> FileStore:
 
 @pytest.fixture
 def settings(tmp_path: Path, redis_url: str) -> Settings:
-    """Settings of a service that keeps everything below `tmp_path`."""
+    """Settings of a service that keeps everything below `tmp_path`, and trains poor encoders in no time."""
     return Settings(
-        _env_file=None, store_url=f"file://{tmp_path / 'store'}", redis_url=redis_url, data_dir=tmp_path / "data"
+        _env_file=None,
+        store_url=f"file://{tmp_path / 'store'}",
+        redis_url=redis_url,
+        data_dir=tmp_path / "data",
+        encoder_steps=6,
     )
 
 

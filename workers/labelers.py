@@ -15,6 +15,7 @@ from models.fitting import FitError, FitOutcome, FitSettings, Progress, fit
 from service.records import Phase, ProjectRecord, labeler_key
 from service.settings import Settings
 from service.stores.protocol import Store
+from workers.encoders import ensure_encoder
 from workers.fit_key import fit_key
 from workers.fit_lock import fit_lock
 from workers.local_generators import fetch_generator, file_digests
@@ -36,6 +37,7 @@ def ensure_labeler(bench: Workbench, settings: FitSettings) -> str:
     Raises `JobFailure` if the seeds cannot be fitted, and `Cancelled`.
     """
     seeds = read_seeds(bench.store, bench.project)
+    ensure_encoder(bench)
     folder = fetch_generator(bench.store, bench.generator, bench.generator_cache)
     key = fit_key(
         file_digests(folder),

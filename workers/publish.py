@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,6 +36,7 @@ def publish_generator(
     *,
     upload_sha256: str | None = None,
     facts: dict[str, Any] | None = None,
+    truncations: Sequence[float] = TRUNCATIONS,
     device: torch.device = CPU,
     watch: Callable[[], None] | None = None,
 ) -> GeneratorRecord:
@@ -47,7 +48,8 @@ def publish_generator(
     Args:
         upload_sha256: of the uploaded file it was made from, if it was.
         facts: added to its provenance.
-        device: where its samples are drawn.
+        truncations: at which its samples are drawn now; at others they are when somebody asks for them.
+        device: where they are drawn.
         watch: called while they are drawn; may raise.
 
     Raises:
@@ -69,14 +71,14 @@ def publish_generator(
         kept = {key: known.provenance[key] for key in ("encoder",) if key in known.provenance}
         record = record.model_copy(update={"has_encoder": True, "provenance": record.provenance | kept})
     files = {generator_key(generator_id, file): folder / file for file in FILES if (folder / file).exists()}
-    if known is not None and _is_same(known, record) and _are_there(store, files, generator_id):
+    if known is not None and _is_same(known, record) and _are_there(store, files, generator_id, truncations):
         return known
     _remove_stale(store, record, known)
     for key, file in files.items():
         with file.open("rb") as stream:
             store.put(key, stream)
     _put_latents(store, generator_id, bundle)
-    for truncation in TRUNCATIONS:
+    for truncation in truncations:
         store.put(
             generator_key(generator_id, samples_file(truncation)), sample_grid(bundle.generator, truncation, watch)
         )
@@ -130,9 +132,10 @@ def _remove_stale(store: Store, record: GeneratorRecord, known: GeneratorRecord 
 
 
 def publish_bundled(store: Store) -> None:
-    """Put every generator that comes with labelmint into the store."""
+    """Put every generator that comes with labelmint into the store, without pictures: a worker should start soon."""
     for folder in bundled_folders():
-        publish_generator(store, folder, folder.name, folder.name.replace("-", " ").capitalize(), "bundled")
+        name = folder.name.replace("-", " ").capitalize()
+        publish_generator(store, folder, folder.name, name, "bundled", truncations=())
 
 
 def prepare_in_child(settings: Settings) -> None:
@@ -156,10 +159,10 @@ def _prepare(settings: Settings) -> None:
     publish_bundled(open_store(settings.store_url, settings.s3_endpoint_url))
 
 
-def _are_there(store: Store, files: dict[str, Path], generator_id: str) -> bool:
+def _are_there(store: Store, files: dict[str, Path], generator_id: str, truncations: Sequence[float]) -> bool:
     try:
         whole = all(store.size(key) == file.stat().st_size for key, file in files.items())
     except ObjectMissing:
         return False
-    drawn = [samples_file(truncation) for truncation in TRUNCATIONS]
+    drawn = [samples_file(truncation) for truncation in truncations]
     return whole and all(store.exists(generator_key(generator_id, file)) for file in ("latents.safetensors", *drawn))

@@ -97,6 +97,10 @@ def work(settings: Settings, connection: redis.Redis) -> None:
     threads and CUDA contexts do not survive one.
     """
     import workers.fit
+    import workers.generator_encode
+    import workers.generator_import
+    import workers.generator_samples
+    import workers.generator_train
     import workers.package
     import workers.shard  # noqa: F401
 

@@ -80,7 +80,11 @@ class TrainingImages:
 
 
 class TooFewImages(SourceRefused):
-    """The message names every file that was refused, and why."""
+    """The message names every file that was refused, and why; so does `report`."""
+
+    def __init__(self, message: str, report: PreparationReport) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 def prepare_images(
@@ -117,7 +121,7 @@ def prepare_images(
         report = _write(files, resolution, fit, path, progress)
         if report.images < minimum:
             path.unlink(missing_ok=True)
-            raise TooFewImages(_too_few(source, report, minimum))
+            raise TooFewImages(_too_few(source, report, minimum), report)
         partial = facts.with_suffix(".partial")
         partial.write_text(json.dumps(asdict(report), indent=2) + "\n")
         partial.replace(facts)

@@ -13,7 +13,7 @@ from service.dependencies import JobId, LedgerDep, StoreDep
 from service.ledger import JobFinished, JobMissing, Ledger
 from service.openapi import problems
 from service.problems import Problem, not_found
-from service.records import JobRecord, JobState, dataset_key
+from service.records import JobRecord, JobState, preview_key
 from service.stores.protocol import ObjectMissing
 from service.views import JobList, JobView
 
@@ -84,12 +84,16 @@ def cancel_job(job_id: JobId, ledger: LedgerDep) -> JobView:
     responses={200: {"content": {"image/png": {}}}, **problems(404, 503)},
 )
 def get_preview(job_id: JobId, ledger: LedgerDep, store: StoreDep) -> Response:
-    """A picture of some samples with their labels laid over them, and a legend."""
+    """A picture of some samples with their labels laid over them, and a legend.
+
+    Of a training job: samples of the same latents along the training, the newest below, while it goes on.
+    """
     job = find_job(ledger, job_id)
     try:
-        preview = store.read(dataset_key(job.id, "preview.png"))
+        preview = store.read(preview_key(job))
     except ObjectMissing:
-        detail = f"The job is {job.state}; its preview is made when the samples are packaged."
+        made = "when the samples are packaged" if job.project_id else "while a generator is trained"
+        detail = f"The job is {job.state}; its preview is made {made}."
         raise Problem(404, "no-preview", "No preview yet", detail) from None
     return Response(preview, media_type="image/png", headers={"Cache-Control": "no-cache"})
 

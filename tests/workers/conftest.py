@@ -43,7 +43,11 @@ def fitted_world(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> tu
     store = FileStore(folder / "store")
     make_world(store, folder / "scratch")
     settings = Settings(
-        _env_file=None, store_url=f"file://{folder / 'store'}", redis_url=redis_url, data_dir=folder / "data"
+        _env_file=None,
+        store_url=f"file://{folder / 'store'}",
+        redis_url=redis_url,
+        data_dir=folder / "data",
+        encoder_steps=6,
     )
     connection = connect(redis_url)
     ledger = Ledger(store, connection, 3600)

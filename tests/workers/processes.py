@@ -42,7 +42,7 @@ def running(command: list[str], log: Path, **environment: str) -> Iterator[subpr
 @contextmanager
 def worker(settings: Settings, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A `labelmint worker` with these settings."""
-    names = ("store_url", "redis_url", "data_dir", "job_ttl_s")
+    names = ("store_url", "redis_url", "data_dir", "job_ttl_s", "encoder_steps", "import_memory_bytes")
     environment = {f"LABELMINT_{name.upper()}": str(getattr(settings, name)) for name in names}
     with running(["-m", "labelmint", "worker"], log, LABELMINT_DEVICE="cpu", **environment) as process:
         yield process
