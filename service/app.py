@@ -17,7 +17,7 @@ from service.openapi import install_openapi, operation_id
 from service.problems import install_handlers
 from service.queue import JobQueue
 from service.redis_client import connect
-from service.routes import download, generate, generators, health, jobs, projects
+from service.routes import download, formats, generate, generators, health, jobs, projects
 from service.settings import Settings, get_settings
 from service.stores import open_store
 
@@ -27,7 +27,7 @@ _DESCRIPTION = """Turns 50 or fewer labeled images into a labeled dataset of any
 
 1. `POST /projects` with your images, their masks and a `project.json`.
 2. `POST /generate` with how many samples you want.
-3. Watch `GET /jobs/{id}` (`Prefer: wait=30`), then `GET /jobs/{id}/download`.
+3. Watch `GET /jobs/{id}` (`Prefer: wait=30`), then `GET /jobs/{id}/download?format=`.
 
 Every error is `application/problem+json` (RFC 9457) with a stable `type`.
 """
@@ -60,7 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.parts = Parts(settings, store, redis, ledger, JobQueue(redis, settings), metrics)
-    for part in (projects, generate, jobs, download, generators, health):
+    for part in (projects, generate, jobs, formats, download, generators, health):
         app.include_router(part.router)
     install_handlers(app)
     install_openapi(app)

@@ -22,6 +22,10 @@ class JobFinished(Exception):
     """The job has already ended. `args[0]` is its id."""
 
 
+class JobUnfinished(Exception):
+    """The job has not succeeded, or not yet. `args[0]` is its id."""
+
+
 class LedgerBusy(redis.RedisError):
     """Another process holds this job's lock for too long."""
 
@@ -176,6 +180,20 @@ class Ledger:
     def succeed(self, job_id: str, outputs: dict[str, str]) -> None:
         """End the job well, with the key of each format's zip. Ignored if it has ended already."""
         self._end(job_id, JobState.SUCCEEDED, outputs=outputs)
+
+    def add_outputs(self, job_id: str, outputs: dict[str, str]) -> JobRecord:
+        """Give a job that has succeeded the keys of further zips. A format that it has already keeps its key.
+
+        Returns the job as it is then. Raises `JobMissing`, and `JobUnfinished` unless it has succeeded.
+        """
+        with self._lock(job_id):
+            job = self.get(job_id)
+            if job.state is not JobState.SUCCEEDED:
+                raise JobUnfinished(job_id)
+            extended = job.model_copy(update={"outputs": outputs | job.outputs})
+            if extended.outputs != job.outputs:
+                self._write(extended)
+            return extended
 
     def fail(self, job_id: str, error: JobError) -> None:
         """End the job badly. Ignored if it has ended already."""

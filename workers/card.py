@@ -1,13 +1,19 @@
 """The card of a dataset: its facts as JSON, and the same for a reader, as README.md."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from service.dataset_formats import suits
 from service.records import GeneratorRecord, JobRecord, ProjectRecord
-from workers.dataset import Tally
+from service.requests import GenerateRequest
+from workers.card_sections import label_sections
+from workers.formats import FORMATS, Format
+from workers.split import PARTS
+from workers.tally import Tally
 
-_VERSIONS_OF = ("labelmint", "torch", "torchvision", "lpips", "numpy", "pillow")
+_VERSIONS_OF = ("labelmint", "torch", "torchvision", "lpips", "numpy", "opencv-python-headless", "pillow")
 
 
 @dataclass(frozen=True)
@@ -15,58 +21,48 @@ class DatasetCard:
     """What a dataset is and where it comes from."""
 
     job: JobRecord
+    """The job that made the samples."""
     project: ProjectRecord
     generator: GeneratorRecord
     fit_key: str
     fit_notes: list[str]
     """Sentences about the fit that a user of the dataset should know."""
     tally: Tally
+    """Complete when the card is asked for."""
 
     def facts(self) -> dict[str, Any]:
         """dataset.json: everything that decides the samples, and what they add up to.
 
         It holds no times, so that the same request gives the same bytes.
         """
-        request = self.job.generate
         return {
             "count": self.tally.samples,
             "resolution": self.generator.resolution,
-            "classes": [
-                {"index": index, "name": entry.name, "color": entry.color}
-                for index, entry in enumerate(self.project.classes)
-            ],
+            "label_kinds": self.project.label_kinds,
+            **self._schema(),
             "generator": {"id": self.generator.id, "name": self.generator.name, "sha256": self.generator.sha256},
             "project": {"id": self.project.id, "name": self.project.name, "seeds": len(self.project.seeds)},
             "labeler": self.fit_key,
-            "job_seed": request.seed,
-            "truncation": request.truncation,
-            "discard_fraction": request.discard_fraction,
-            "mean_uncertainty": round(self.tally.mean_uncertainty, 6),
-            "coverage": {
-                coverage.name: {
-                    "pixels": coverage.pixels,
-                    "share_of_pixels": round(coverage.pixels / max(1, self.tally.pixels), 6),
-                    "samples": coverage.samples,
-                }
-                for coverage in self.tally.classes
-            },
+            **_request_facts(self.job.generate),
+            "split": {part: self.tally.parts[part] for part in PARTS if self.tally.parts[part]},
+            **self._totals(),
             "notes": self.fit_notes,
             "versions": {name: found for name in _VERSIONS_OF if (found := _version(name)) is not None},
         }
 
-    def markdown(self) -> str:
-        """README.md: what this is, how it was made, what is in it, how to load it and what to be careful about."""
-        request, size = self.job.generate, self.generator.resolution
-        rows = "\n".join(
-            f"| {index} | {entry.name} | `{entry.color}` | {coverage.pixels / max(1, self.tally.pixels):.2%} "
-            f"| {coverage.samples / max(1, self.tally.samples):.1%} |"
-            for index, (entry, coverage) in enumerate(zip(self.project.classes, self.tally.classes, strict=True))
-        )
-        notes = "\n".join(f"- {note}" for note in [*self.fit_notes, *_STANDING_LIMITS])
+    def markdown(self, layouts: Sequence[Format] | None = None) -> str:
+        """README.md: what this is, how it was made, what is in it, how to load it and what to be careful about.
+
+        Files and loading are told for these formats; without them, for every one that suits the labels.
+        """
+        request, tally = self.job.generate, self.tally
+        kinds = [entry for entry in FORMATS.values() if suits(entry.name, self.project)]
+        notes = "\n".join(f"- {note}" for note in [*self.fit_notes, *self._limits()])
         return _CARD.format(
             name=self.project.name,
-            count=self.tally.samples,
-            size=size,
+            kinds=", ".join(self.project.label_kinds),
+            count=tally.samples,
+            size=self.generator.resolution,
             seeds=len(self.project.seeds),
             generator=self.generator.name,
             generator_id=self.generator.id,
@@ -76,23 +72,121 @@ class DatasetCard:
             seed=request.seed,
             truncation=request.truncation,
             discard=request.discard_fraction,
-            rows=rows,
+            more="".join(f"| {name} | {value} |\n" for name, value in self._more().items()),
+            formats="\n".join(self._loading(entry) for entry in layouts or kinds),
+            sections=label_sections(self.project, tally),
             notes=notes,
         )
 
+    def _schema(self) -> dict[str, Any]:
+        """The label schema under the names it has in `project.json`; classes with their mask values."""
+        schema = self.project.only_labels().model_dump(mode="json")
+        schema["classes"] = [{"index": index, **entry} for index, entry in enumerate(schema["classes"])]
+        return {name: value for name, value in schema.items() if value or name == "classes"}
+
+    def _totals(self) -> dict[str, Any]:
+        tally, schema = self.tally, self.project
+        totals: dict[str, Any] = {
+            "mean_uncertainty": round(tally.mean_uncertainty(), 6),
+            "mean_uncertainties": {
+                kind: round(tally.mean_uncertainty(kind), 6) for kind in sorted(tally.uncertainty_sums) if kind != "all"
+            },
+            "uncertainty_histogram": {"bin_width": tally.uncertainty.width, "counts": tally.uncertainty.counts},
+            "acceptance": round(tally.sources / max(1, tally.draws), 6),
+            "unmet": tally.unmet,
+        }
+        if schema.classes:
+            totals["coverage"] = {
+                coverage.name: {
+                    "pixels": coverage.pixels,
+                    "share_of_pixels": round(coverage.pixels / max(1, tally.pixels), 6),
+                    "samples": coverage.samples,
+                }
+                for coverage in tally.classes
+            }
+            totals["ignored_pixels"] = tally.ignored
+        if schema.keypoints:
+            totals["keypoint_visibility"] = {
+                point.name: {"visible": counts[2], "hidden": counts[1], "not_known": counts[0]}
+                for point, counts in zip(schema.points, tally.points, strict=True)
+            }
+        if schema.depth and tally.depth_steps:
+            totals["depth_range"] = [round(steps * schema.depth.scale, 6) for steps in tally.depth_steps]
+        if schema.attributes:
+            described = zip(schema.attributes, tally.attributes, strict=True)
+            totals["attribute_counts"] = {
+                attribute.name: {
+                    value: counts[value] for value in [*attribute.values, *(counts.keys() - attribute.values)]
+                }
+                for attribute, counts in described
+            }
+        return totals
+
+    def _more(self) -> dict[str, str]:
+        """What else was asked for, and how it went."""
+        request, tally = self.job.generate, self.tally
+        told = {"parts": ", ".join(f"{part} {tally.parts[part]}" for part in PARTS if tally.parts[part])}
+        if request.ignore_fraction:
+            told["ignore fraction"] = f"{request.ignore_fraction}: this share of a mask's pixels is marked 255"
+        if request.condition is not None:
+            told["condition"] = str(request.condition)
+        if request.augment:
+            told["augmentation"] = ", ".join(f"{step.name} (p = {step.p:g})" for step in request.augment)
+            told["versions"] = f"{request.multiply} of each sample"
+        if request.balance is not None:
+            wishes = [f"{count} with {value}" for value, count in request.balance.classes.items()]
+            wishes += [
+                f"{wish.samples} with {wish.min_share:.1%} of {name} or more"
+                for name, wish in request.balance.coverage.items()
+            ]
+            outcome = "all met" if not tally.unmet else f"{tally.unmet} samples do not show what was wished of them"
+            told["balance"] = f"{'; '.join(wishes)}: {outcome}"
+        told["candidates drawn"] = f"{tally.draws} for {tally.sources} samples"
+        return told
+
+    def _loading(self, layout: Format) -> str:
+        rows = "\n".join(f"- `{path}`: {what}" for path, what in layout.files(self.project).items())
+        return _LOADING.format(name=layout.name, rows=rows, snippet=layout.snippet(self.project))
+
+    def _limits(self) -> list[str]:
+        limits = list(_STANDING_LIMITS)
+        if self.tally.unmet:
+            limits.append(
+                f"The generator could not deliver everything that was wished: {self.tally.unmet} samples fall short "
+                "after as many draws as were allowed."
+            )
+        if self.project.classes:
+            limits.append("Classes that are rare in the seeds are rare here, and their borders are the least reliable.")
+        return limits
+
+
+def _request_facts(request: GenerateRequest) -> dict[str, Any]:
+    return {
+        "job_seed": request.seed,
+        "truncation": request.truncation,
+        "discard_fraction": request.discard_fraction,
+        "ignore_fraction": request.ignore_fraction,
+        "condition": request.condition,
+        "image_format": request.image_format,
+        "augment": [step.model_dump(mode="json") for step in request.augment],
+        "multiply": request.multiply,
+        "balance": None if request.balance is None else request.balance.model_dump(mode="json", by_alias=True),
+    }
+
 
 _STANDING_LIMITS = (
-    "The labels are predictions. `uncertainty` in `metadata.jsonl` says how much the labeler's members disagreed about "
-    "a sample: look at the highest first.",
+    "The labels are predictions. A sample's `uncertainty` says how much the labeler's members disagreed about it: look "
+    "at the highest first.",
     "The images show what the generator has learnt to draw, with its gaps and its mistakes, and nothing else.",
-    "Classes that are rare in the seeds are rare here, and their borders are the least reliable.",
 )
 
-_CARD = """# {name}: {count} generated images with segmentation masks
+_CARD = """# {name}: {count} generated images with labels ({kinds})
 
-{count} images of {size} × {size} pixels and a mask for each, made from {seeds} labeled images by HandsOff (Xu et al.,
+{count} images of {size} × {size} pixels with their labels, made from {seeds} labeled images by HandsOff (Xu et al.,
 CVPR 2023): the labeled images were inverted into the latent space of a generator, a labeler learnt to read their labels
 from the generator's own features, and then generator and labeler made images and labels together.
+
+![The first samples with their labels](preview.png)
 
 | | |
 |---|---|
@@ -102,30 +196,22 @@ from the generator's own features, and then generator and labeler made images an
 | job seed | {seed}: sample i depends on this and on i alone |
 | truncation | {truncation} |
 | discard fraction | {discard}: this share of the most uncertain samples was drawn again |
+{more}
+{formats}
+In every zip, `dataset.json` holds classes, colours and everything that decided the samples, and `preview.png` shows the
+first of them.
 
-## Files
-- `images/000000000.png` …: 8-bit RGB
-- `masks/000000000.png` …: 8-bit palette; the pixel value is the class
-- `metadata.jsonl`: a line a sample with its file names, its uncertainty and each class's share of its pixels
-- `dataset.json`: classes, colours and everything that decided the samples
-- `preview.png`: the first samples with their labels
-
-## Classes
-| value | class | colour | share of pixels | samples with it |
-|---|---|---|---|---|
-{rows}
-
-## Load it
-```python
-import json, numpy as np
-from PIL import Image
-for line in open("metadata.jsonl"):
-    row = json.loads(line)
-    image, mask = np.array(Image.open(row["file_name"])), np.array(Image.open(row["mask_file_name"]))
-```
-
+{sections}
 ## Know its limits
 {notes}
+"""
+
+_LOADING = """## Files and loading: {name}
+{rows}
+
+```python
+{snippet}
+```
 """
 
 

@@ -1,84 +1,188 @@
-"""The last job body: makes the dataset that the user downloads out of the job's shards."""
+"""The job body that makes zips of a job's shards: the last part of a job that generates, or a job of its own."""
 
 import io
 import json
-from collections.abc import Callable, Iterator
-from itertools import chain, islice
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import islice
 
-from service.records import Phase, dataset_key, shard_key
+from service.dataset_formats import packed_otherwise, zip_key
+from service.ledger import JobMissing
+from service.records import JobRecord, Phase, dataset_key, shard_key
+from service.requests import DatasetFormat, PackageRequest, Packaging
 from workers.byte_stream import byte_stream
 from workers.card import DatasetCard
-from workers.dataset import Tally, read_samples
+from workers.dataset import read_samples
 from workers.fit_notes import fit_notes
+from workers.formats import FORMATS, Description, Enclosures, Format, stored_zip
 from workers.labelers import read_report
 from workers.plan import Plan, read_plan
-from workers.png import read_image, read_mask
-from workers.png_format import Enclosures, png_zip
 from workers.preview import SAMPLES, preview_png
 from workers.public_errors import JobFailure
+from workers.tally import Tally
 from workers.tars import PackedSample
 from workers.workbench import Workbench, run_body
 
 
 def run(job_id: str) -> None:
-    """Make zip, card, preview and manifest of a job whose shards are all there, and end the job."""
+    """Pack the dataset that the job made or is about, in the formats it asks for, and end the job."""
     run_body(job_id, make_dataset)
 
 
 def make_dataset(bench: Workbench) -> None:
     """What `run` does, at a given workbench. Raises `Cancelled`, and whatever goes wrong."""
-    plan = read_plan(bench.store, bench.job_id)
-    if plan is None:
-        raise JobFailure("plan-missing", "The job's plan is gone from the store. Send the request again.", retry=True)
-    outputs = {"png": dataset_key(bench.job_id, "png.zip")}
-    manifest = dataset_key(bench.job_id, "manifest.json")
-    if not bench.store.exists(manifest):
-        _write_dataset(bench, plan, outputs)
-        # Written last: where there is a manifest, everything it names is there and complete.
-        bench.store.put(manifest, json.dumps(_manifest(bench, plan, outputs), indent=2).encode())
-    bench.ledger.succeed(bench.job_id, outputs)
+    packing = _Packing.of(bench)
+    missing = packing.missing()
+    advance = bench.phase(Phase.PACKAGE, len(missing) * packing.count)
+    tally = Tally(bench.project, packing.wanted.split)
+    for number, layout in enumerate(missing):
+        packing.write(FORMATS[layout], tally, partial(_advance_from, advance, number * packing.count))
+    if missing and not packing.is_again:
+        packing.write_card(tally)
+    if packing.is_again:
+        packing.add_to_source()
+    packing.write_manifest()
+    bench.ledger.succeed(bench.job_id, packing.outputs)
 
 
-def _write_dataset(bench: Workbench, plan: Plan, outputs: dict[str, str]) -> None:
-    project, classes = bench.project, bench.project.classes
-    notes = fit_notes(read_report(bench.store, plan.fit_key), [seed.name for seed in project.seeds])
-    card = DatasetCard(bench.job, project, bench.generator, plan.fit_key, notes, Tally.of(classes))
-
-    samples = read_samples(bench.store, bench.job_id, plan)
-    first = list(islice(samples, SAMPLES))
-    pictures = [(read_image(sample.image), read_mask(sample.mask)) for sample in first]
-    preview = preview_png(pictures, classes, f"{project.name}: {plan.count} samples")
-
-    counted = _counted(chain(first, samples), card.tally, bench.phase(Phase.PACKAGE, plan.count))
-    shard_bytes = sum(bench.store.size(shard_key(bench.job_id, shard)) for shard in range(plan.shards))
-    enclosures = Enclosures(card.facts, card.markdown, lambda: preview)
-    bench.store.put(outputs["png"], byte_stream(png_zip(counted, classes, enclosures, plan.count, shard_bytes)))
-    bench.store.put(dataset_key(bench.job_id, "card.md"), io.BytesIO(card.markdown().encode()))
-    bench.store.put(dataset_key(bench.job_id, "preview.png"), preview)
+def _advance_from(advance: Callable[[int], None], start: int, done: int) -> None:
+    advance(start + done)
 
 
-def _counted(samples: Iterator[PackedSample], tally: Tally, advance: Callable[[int], None]) -> Iterator[PackedSample]:
-    for sample in samples:
-        tally.add(sample.facts)
+@dataclass(frozen=True)
+class _Packing:
+    """The dataset of one job, and the formats to pack it in."""
+
+    bench: Workbench
+    source: JobRecord
+    """The job that made the samples."""
+    plan: Plan
+
+    @classmethod
+    def of(cls, bench: Workbench) -> "_Packing":
+        """What the job of this workbench has to pack. Raises `JobFailure` if it cannot be."""
+        request = bench.job.request
+        try:
+            source = bench.ledger.get(request.job_id) if isinstance(request, PackageRequest) else bench.job
+        except JobMissing:
+            raise JobFailure("dataset-gone", "The job that made the dataset is gone from the store.") from None
+        plan = read_plan(bench.store, source.id)
+        if plan is None:
+            detail = "The job's plan is gone from the store. Send the request to generate again."
+            raise JobFailure("plan-missing", detail, retry=True)
+        return cls(bench, source, plan)
+
+    @property
+    def is_again(self) -> bool:
+        """Whether the dataset was packed before, by the job that made it."""
+        return self.source.id != self.bench.job_id
+
+    @property
+    def wanted(self) -> Packaging:
+        """Formats and split."""
+        request = self.bench.job.request
+        assert isinstance(request, Packaging)  # noqa: S101  # only such jobs are packed
+        return request
+
+    @property
+    def count(self) -> int:
+        """Images in the dataset."""
+        return self.source.generate.delivered
+
+    @cached_property
+    def outputs(self) -> dict[str, str]:
+        """Format → key of its zip."""
+        return {layout: zip_key(self.source, layout, self.wanted.split) for layout in self.wanted.formats}
+
+    def missing(self) -> list[DatasetFormat]:
+        """The formats to write. A zip that is there is whole, and the same as one that would be made now."""
+        self._check_source(self.source)
+        card = self._key("card.md")
+        if not self.is_again and not self.bench.store.exists(card):
+            return self.wanted.formats  # what the card tells is counted while a zip is written
+        return [layout for layout in self.wanted.formats if not self.bench.store.exists(self.outputs[layout])]
+
+    def write(self, layout: Format, tally: Tally, advance: Callable[[int], None]) -> None:
+        """Write the zip of one format. A tally that is empty is filled on the way."""
+        card = self._card(tally)
+        enclosures = Enclosures(card.facts, lambda entry: card.markdown([entry]), lambda: self.preview)
+        project, side = self.bench.project, self.bench.generator.resolution
+        description = Description(project.name, project, side, self.wanted.split, enclosures)
+        add = partial(tally.add, side=side) if tally.samples == 0 else None
+        with closing(self._samples()) as samples:
+            members = layout.members(_counted(samples, add, advance), description)
+            self.bench.store.put(self.outputs[layout.name], byte_stream(stored_zip(members)))
+
+    def add_to_source(self) -> None:
+        """Let the job that made the dataset offer these formats, too."""
+        self._check_source(self.bench.ledger.add_outputs(self.source.id, self.outputs))
+
+    def _check_source(self, source: JobRecord) -> None:
+        if taken := packed_otherwise(source, self.wanted.formats, self.wanted.split):
+            detail = f"The dataset has {', '.join(taken)} already, cut into other parts. Leave `split` out."
+            raise JobFailure("format-exists", detail)
+
+    def write_card(self, tally: Tally) -> None:
+        """Store what is told about the dataset beside its zips."""
+        self.bench.store.put(self._key("preview.png"), self.preview)
+        self.bench.store.put(self._key("card.md"), io.BytesIO(self._card(tally).markdown().encode()))
+
+    def write_manifest(self) -> None:
+        """Store the list of all that there is: of the formats, those of this job and of every other one."""
+        known: dict[str, str] = {}
+        while known != (known := self._all_outputs()):
+            # Written after the zips it names; and again, if another job has added a format meanwhile.
+            manifest = json.dumps(self._manifest(known), indent=2).encode()
+            self.bench.store.put(self._key("manifest.json"), manifest)
+
+    @cached_property
+    def preview(self) -> bytes:
+        """preview.png"""
+        with closing(self._samples()) as samples:
+            title = f"{self.bench.project.name}: {self.count} samples"
+            return preview_png(list(islice(samples, SAMPLES)), self.bench.project, title)
+
+    def _samples(self) -> Generator[PackedSample]:
+        return read_samples(self.bench.store, self.source.id, self.plan, self.source.generate.multiply)
+
+    def _card(self, tally: Tally) -> DatasetCard:
+        project, bench = self.bench.project, self.bench
+        notes = fit_notes(read_report(bench.store, self.plan.fit_key), [seed.name for seed in project.seeds])
+        return DatasetCard(self.source, project, bench.generator, self.plan.fit_key, notes, tally)
+
+    def _all_outputs(self) -> dict[str, str]:
+        return self.bench.ledger.get(self.source.id).outputs | self.outputs
+
+    def _manifest(self, outputs: dict[str, str]) -> dict[str, object]:
+        def entry(key: str) -> dict[str, object]:
+            return {"key": key, "bytes": self.bench.store.size(key)}
+
+        shards = [
+            {**entry(shard_key(self.source.id, shard)), "first": indices.start, "count": len(indices)}
+            for shard, indices in enumerate(self.plan.all_indices())
+        ]
+        return {
+            "job": self.source.id,
+            "project": self.bench.project.id,
+            "labeler": self.plan.fit_key,
+            "count": self.count,
+            "shards": shards,
+            "formats": {name: entry(key) for name, key in sorted(outputs.items())},
+            "card": entry(self._key("card.md")),
+            "preview": entry(self._key("preview.png")),
+        }
+
+    def _key(self, file: str) -> str:
+        return dataset_key(self.source.id, file)
+
+
+def _counted(
+    samples: Iterator[PackedSample], add: Callable[[PackedSample], None] | None, advance: Callable[[int], None]
+) -> Iterator[PackedSample]:
+    for done, sample in enumerate(samples, start=1):
+        if add is not None:
+            add(sample)
         yield sample
-        advance(tally.samples)
-
-
-def _manifest(bench: Workbench, plan: Plan, outputs: dict[str, str]) -> dict[str, object]:
-    def entry(key: str) -> dict[str, object]:
-        return {"key": key, "bytes": bench.store.size(key)}
-
-    shards = [
-        {**entry(shard_key(bench.job_id, shard)), "first": indices.start, "count": len(indices)}
-        for shard, indices in enumerate(plan.all_indices())
-    ]
-    return {
-        "job": bench.job_id,
-        "project": bench.project.id,
-        "labeler": plan.fit_key,
-        "count": plan.count,
-        "shards": shards,
-        "formats": {name: entry(key) for name, key in outputs.items()},
-        "card": entry(dataset_key(bench.job_id, "card.md")),
-        "preview": entry(dataset_key(bench.job_id, "preview.png")),
-    }
+        advance(done)

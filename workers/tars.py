@@ -21,7 +21,7 @@ Point = tuple[float, float, int]
 class SampleFacts:
     """What a shard says about a sample beside its pictures. A label kind that the project does not have is None."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     index: int
     """source × versions of a sample + version"""
@@ -72,6 +72,10 @@ class ShardWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.complete()
+
+    def complete(self) -> None:
+        """Write the end of the tar."""
         self._tar.close()
 
     def add(self, sample: PackedSample) -> None:

@@ -2,14 +2,15 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Header, Request, Response
+from fastapi import APIRouter, Body, Depends, Header, Response
 
 from service.accepting import accept_job
 from service.balance import look_up
 from service.dependencies import LedgerDep, QueueDep, SettingsDep, StoreDep
 from service.generators import find_generator
+from service.json_body import json_only
 from service.openapi import problems
-from service.problems import Complaint, invalid_request, unsupported_media_type
+from service.problems import Complaint, invalid_request
 from service.projects import find_project
 from service.records import GeneratorRecord, ProjectRecord
 from service.requests import GenerateRequest
@@ -44,18 +45,12 @@ _EXAMPLES = {
 }
 
 
-def _json_only(request: Request) -> None:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise unsupported_media_type("application/json")
-
-
 @router.post(
     "/generate",
     status_code=202,
     summary="Generate a dataset",
     responses=problems(413, 415, 422, 503),
-    dependencies=[Depends(_json_only)],
+    dependencies=[Depends(json_only)],
 )
 def generate(
     wanted: Annotated[GenerateRequest, Body(openapi_examples=_EXAMPLES)],

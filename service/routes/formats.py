@@ -1,0 +1,96 @@
+"""`/jobs/{id}/formats`: having a finished dataset packed in further formats."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Depends, Header, Response
+from pydantic import Field
+
+from service.accepting import accept_job
+from service.dataset_formats import packed_otherwise, unsuited_formats
+from service.dependencies import JobId, LedgerDep, QueueDep, StoreDep
+from service.json_body import json_only
+from service.openapi import problems
+from service.problems import Problem, invalid_request
+from service.projects import find_project
+from service.records import JobRecord, JobState, ProjectRecord, shard_key
+from service.requests import DatasetFormat, GenerateRequest, PackageRequest, Packaging
+from service.routes.jobs import find_job
+from service.stores.protocol import Store
+from service.views import JobView
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+_POLL_AFTER_S = 2
+_EXAMPLES = {
+    "COCO and YOLO": {"value": {"formats": ["coco", "yolo"]}},
+    "in parts": {"value": {"formats": ["huggingface"], "split": {"train": 0.8, "val": 0.1, "test": 0.1}}},
+}
+
+
+class FormatsWanted(Packaging):
+    """Formats to pack a dataset in. Without a split, it is cut as its job asked for."""
+
+    formats: list[DatasetFormat] = Field(min_length=1)
+
+
+@router.post(
+    "/{job_id}/formats",
+    status_code=202,
+    summary="Pack a dataset in further formats",
+    responses=problems(404, 409, 410, 413, 415, 422, 503),
+    dependencies=[Depends(json_only)],
+)
+def add_formats(
+    job_id: JobId,
+    wanted: Annotated[FormatsWanted, Body(openapi_examples=_EXAMPLES)],
+    response: Response,
+    store: StoreDep,
+    ledger: LedgerDep,
+    queue: QueueDep,
+    idempotency_key: Annotated[
+        str | None,
+        Header(min_length=1, max_length=255, description="the same key and body again give the same job"),
+    ] = None,
+) -> JobView:
+    """Have the samples of a finished job packed once more; nothing is generated again.
+
+    The answer is a job to watch at `Location`. When it has succeeded, the job that made the samples offers the new
+    zips, too. A format that the dataset has already is left as it is; 409 if it was cut into other parts. 410 once the
+    samples are gone from the store.
+    """
+    source = _finished(find_job(ledger, job_id))
+    project = _still_there(store, source)
+    split = wanted.split or source.generate.split
+    if complaints := unsuited_formats(wanted.formats, project):
+        raise invalid_request(complaints)
+    if taken := packed_otherwise(source, wanted.formats, split):
+        detail = (
+            f"The dataset has {', '.join(taken)} already, cut into other parts. Leave `split` out, or generate again."
+        )
+        raise Problem(409, "format-exists", "Format exists", detail)
+    request = PackageRequest(job_id=source.id, project_id=project.id, formats=wanted.formats, split=split)
+    job = accept_job(request, idempotency_key, ledger, queue)
+    response.headers["Location"] = f"/jobs/{job.id}"
+    response.headers["Retry-After"] = str(_POLL_AFTER_S)
+    return JobView.of(job)
+
+
+def _finished(job: JobRecord) -> JobRecord:
+    if not isinstance(job.request, GenerateRequest):
+        raise Problem(409, "no-dataset", "No dataset", "This job did not generate a dataset. Name the one that did.")
+    if job.state is not JobState.SUCCEEDED:
+        detail = f"The job is {job.state}. Only a dataset of a job that has succeeded can be packed."
+        raise Problem(409, "not-ready", "Not ready", detail)
+    return job
+
+
+def _still_there(store: Store, source: JobRecord) -> ProjectRecord:
+    project = find_project(store, source.project_id or "")
+    if project is None:
+        raise Problem(410, "project-gone", "Project gone", "The project was deleted, and with it what the labels mean.")
+    first = shard_key(source.id, 0)
+    shards = sum(1 for _ in store.list(first.removesuffix("00000.tar")))
+    if shards == 0 or shards < (source.shards or 0):
+        detail = "The samples were removed from the store. Send the request to generate again to make them anew."
+        raise Problem(410, "dataset-gone", "Dataset gone", detail)
+    return project

@@ -1,0 +1,71 @@
+"""The tables of a dataset's card: what was counted about each kind of label."""
+
+from service.label_schema import LabelSchema
+from workers.tally import Histogram, Tally
+
+_BAR = 40
+"""Characters of the longest bar."""
+
+
+def label_sections(schema: LabelSchema, tally: Tally) -> str:
+    """A section in Markdown for each label kind that the schema has, and one about uncertainty."""
+    sections = [
+        _classes(schema, tally) if schema.classes else "",
+        _keypoints(schema, tally) if schema.keypoints else "",
+        _depth(schema, tally) if schema.depth else "",
+        _attributes(schema, tally) if schema.attributes else "",
+        _uncertainty(tally.uncertainty, tally.mean_uncertainty()),
+    ]
+    return "\n".join(section for section in sections if section)
+
+
+def _classes(schema: LabelSchema, tally: Tally) -> str:
+    rows = [
+        f"| {index} | {entry.name} | `{entry.color}` | {coverage.pixels / max(1, tally.pixels):.2%} "
+        f"| {coverage.samples / max(1, tally.samples):.1%} |\n"
+        for index, (entry, coverage) in enumerate(zip(schema.classes, tally.classes, strict=True))
+    ]
+    ignored = tally.ignored / max(1, tally.pixels + tally.ignored)
+    end = f"\nIgnored, with value 255: {ignored:.2%} of all pixels.\n" if tally.ignored else ""
+    head = "## Classes\n| value | class | colour | share of pixels | samples with it |\n|---|---|---|---|---|\n"
+    return head + "".join(rows) + end
+
+
+def _keypoints(schema: LabelSchema, tally: Tally) -> str:
+    rows = [
+        f"| {point.name} | {counts[2]} | {counts[1]} | {counts[0]} |\n"
+        for point, counts in zip(schema.points, tally.points, strict=True)
+    ]
+    head = "## Keypoints\n| point | visible | hidden | not in the image or not known |\n|---|---|---|---|\n"
+    where = "\nPixels count from the top left corner; the middle of the first one is at (0.5, 0.5).\n"
+    return head + "".join(rows) + where
+
+
+def _depth(schema: LabelSchema, tally: Tally) -> str:
+    assert schema.depth is not None  # noqa: S101  # only then it is called
+    scale, unit = schema.depth.scale, schema.depth.unit
+    told = f"## Depth\nIn {unit}: pixel × {scale:g}; pixel 0 is not known. "
+    if tally.depth_steps is None:
+        return told + "None is known.\n"
+    least, largest = (steps * scale for steps in tally.depth_steps)
+    return told + f"From {least:.4g} to {largest:.4g} {unit}.\n"
+
+
+def _attributes(schema: LabelSchema, tally: Tally) -> str:
+    rows = [
+        f"| {attribute.name} | {value} | {count} |\n"
+        for attribute, counts in zip(schema.attributes, tally.attributes, strict=True)
+        for value, count in (dict.fromkeys(attribute.values, 0) | counts).items()
+    ]
+    return "## Attributes\n| attribute | value | samples |\n|---|---|---|\n" + "".join(rows)
+
+
+def _uncertainty(histogram: Histogram, mean: float) -> str:
+    highest = max(1, *histogram.counts)
+    rows = [
+        f"{place * histogram.width:8.4f} – {(place + 1) * histogram.width:8.4f}  {count:9d}  "
+        f"{'█' * -(-count * _BAR // highest)}".rstrip()
+        + "\n"
+        for place, count in enumerate(histogram.counts)
+    ]
+    return f"## Uncertainty\nIn nats; {mean:.4f} on average. Samples from … to:\n```\n{''.join(rows)}```\n"

@@ -1,0 +1,76 @@
+"""The `huggingface` format: an image folder with metadata, which `datasets` loads with masks and depth as pictures."""
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+
+from service.label_schema import LabelKind, LabelSchema
+from service.requests import DatasetFormat
+from workers.formats.format import Description, Format, enclosed
+from workers.formats.members import Member, Spool
+from workers.formats.metadata import metadata_line
+from workers.tars import PackedSample
+
+_TASKS = {
+    LabelKind.SEGMENTATION: "image-segmentation",
+    LabelKind.KEYPOINTS: "keypoint-detection",
+    LabelKind.DEPTH: "depth-estimation",
+    LabelKind.CLASS: "image-classification",
+}
+
+
+def _members(samples: Iterable[PackedSample], description: Description) -> Iterator[Member]:
+    with ExitStack() as opened:
+        metadata = {part: opened.enter_context(Spool()) for part in description.parts}
+        for sample in samples:
+            part, stem, files = description.part(sample), f"{sample.facts.index:09d}", {}
+            for column, folder, suffix, data in (
+                ("file_name", "images", sample.image_suffix, sample.image),
+                ("mask_file_name", "masks", "png", sample.mask),
+                ("depth_file_name", "depth", "png", sample.depth),
+            ):
+                if data is not None:
+                    files[column] = f"{folder}/{stem}.{suffix}"
+                    yield Member.of(f"{part}/{files[column]}", data)
+            metadata[part].write(metadata_line(sample, part, description.schema, files))
+        for part, lines in metadata.items():
+            yield Member.of(f"{part}/metadata.jsonl", lines)
+    yield from enclosed(description, HUGGINGFACE, _front_matter(description))
+
+
+def _front_matter(description: Description) -> str:
+    """What the hub reads at the top of a card. Values are written as JSON, which YAML contains."""
+    tasks = [_TASKS[kind] for kind in description.schema.label_kinds]
+    # Said outright, so that nobody takes the pictures beside the folders for samples.
+    folders = [{"split": part, "path": f"{part}/**"} for part in description.parts]
+    configs = [{"config_name": "default", "data_files": folders}]
+    facts = {"pretty_name": description.name, "task_categories": tasks, "tags": ["synthetic"], "configs": configs}
+    return "---\n" + "".join(f"{name}: {json.dumps(value)}\n" for name, value in facts.items()) + "---\n\n"
+
+
+def _files(schema: LabelSchema) -> dict[str, str]:
+    files = {"train/images/000000000.png …": "the images of each part"}
+    if schema.classes:
+        files["train/masks/000000000.png …"] = "8-bit palette; the pixel value is the class, 255 is ignored"
+    if schema.depth:
+        files["train/depth/000000000.png …"] = "16-bit grey; depth = pixel × scale, 0 is not known"
+    files["train/metadata.jsonl …"] = "a line a sample: its files, labels and uncertainty"
+    return files
+
+
+def _snippet(schema: LabelSchema) -> str:
+    lines = ["import numpy as np", "from datasets import load_dataset", ""]
+    lines += ['for row in load_dataset("imagefolder", data_dir=".", split="train"):', '    image = row["image"]']
+    if schema.classes:
+        lines.append('    mask = np.array(row["mask"])  # class of each pixel; 255 is ignored')
+    if schema.depth:
+        load = f'np.array(row["depth"]) * {schema.depth.scale!r}'
+        lines.append(f"    depth = {load}  # in {schema.depth.unit}; 0 is not known")
+    if schema.keypoints:
+        lines.append('    keypoints = row["keypoints"]  # x, y, visibility of each point')
+    if schema.attributes:
+        lines.append('    attributes = row["attributes"]')
+    return "\n".join(lines)
+
+
+HUGGINGFACE = Format(DatasetFormat.HUGGINGFACE, _members, _files, _snippet)

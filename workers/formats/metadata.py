@@ -1,0 +1,45 @@
+"""What `metadata.jsonl` says about a sample: all that is known of it beside its pictures."""
+
+import json
+from typing import Any
+
+from service.label_schema import LabelSchema
+from workers.split import Part
+from workers.tars import PackedSample, SampleFacts
+
+
+def metadata_row(sample: PackedSample, part: Part, schema: LabelSchema, files: dict[str, str]) -> dict[str, Any]:
+    """One row. `files` are the paths of its files by column name; kinds that the project lacks have no column."""
+    facts = sample.facts
+    row: dict[str, Any] = {"index": facts.index, **files, "split": part, "source": facts.source}
+    row |= {"version": facts.version, "uncertainty": round(facts.uncertainty, 6)}
+    row["uncertainties"] = {kind: round(value, 6) for kind, value in facts.kinds.items()}
+    if facts.class_pixels is not None:
+        names = [entry.name for entry in schema.classes]
+        row["coverage"] = dict(zip(names, coverage(facts), strict=True))
+    if facts.keypoints is not None:
+        row["keypoints"] = facts.keypoints
+    if schema.attributes:
+        row["attributes"] = named_attributes(facts, schema)
+    return row | {"attempts": facts.attempts, "met": facts.met}
+
+
+def metadata_line(sample: PackedSample, part: Part, schema: LabelSchema, files: dict[str, str]) -> bytes:
+    """One row as a line of JSON."""
+    return json.dumps(metadata_row(sample, part, schema, files)).encode() + b"\n"
+
+
+def named_attributes(facts: SampleFacts, schema: LabelSchema) -> dict[str, str | None]:
+    """Attribute → value, None where it is not known."""
+    indices = facts.attributes or [-1] * len(schema.attributes)
+    return {
+        attribute.name: attribute.values[index] if index >= 0 else None
+        for attribute, index in zip(schema.attributes, indices, strict=True)
+    }
+
+
+def coverage(facts: SampleFacts) -> list[float]:
+    """Each class's share of the pixels that are of a class, rounded to six places."""
+    pixels = facts.class_pixels or []
+    total = max(1, sum(pixels))
+    return [round(count / total, 6) for count in pixels]

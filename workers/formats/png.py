@@ -1,0 +1,55 @@
+"""The `png` format: images, masks and depth in folders, and a line of JSON about each sample."""
+
+from collections.abc import Iterable, Iterator
+
+from service.label_schema import LabelSchema
+from service.requests import DatasetFormat
+from workers.formats.format import Description, Format, enclosed
+from workers.formats.members import Member, Spool
+from workers.formats.metadata import metadata_line
+from workers.tars import PackedSample
+
+
+def _members(samples: Iterable[PackedSample], description: Description) -> Iterator[Member]:
+    with Spool() as metadata:
+        for sample in samples:
+            stem, files = f"{sample.facts.index:09d}", {}
+            for column, folder, suffix, data in (
+                ("file_name", "images", sample.image_suffix, sample.image),
+                ("mask_file_name", "masks", "png", sample.mask),
+                ("depth_file_name", "depth", "png", sample.depth),
+            ):
+                if data is not None:
+                    files[column] = f"{folder}/{stem}.{suffix}"
+                    yield Member.of(files[column], data)
+            metadata.write(metadata_line(sample, description.part(sample), description.schema, files))
+        yield Member.of("metadata.jsonl", metadata)
+    yield from enclosed(description, PNG)
+
+
+def _files(schema: LabelSchema) -> dict[str, str]:
+    files = {"images/000000000.png …": "8-bit RGB; `.jpg` or `.webp` where that was asked for"}
+    if schema.classes:
+        files["masks/000000000.png …"] = "8-bit palette; the pixel value is the class, 255 is ignored"
+    if schema.depth:
+        files["depth/000000000.png …"] = "16-bit grey; depth = pixel × scale, 0 is not known"
+    files["metadata.jsonl"] = "a line a sample: its files, part, labels and uncertainty"
+    return files
+
+
+def _snippet(schema: LabelSchema) -> str:
+    lines = ["import json", "import numpy as np", "from PIL import Image", "", 'for line in open("metadata.jsonl"):']
+    lines += ["    row = json.loads(line)", '    image = np.array(Image.open(row["file_name"]))']
+    if schema.classes:
+        lines.append('    mask = np.array(Image.open(row["mask_file_name"]))  # class of each pixel; 255 is ignored')
+    if schema.depth:
+        load = f'np.array(Image.open(row["depth_file_name"])) * {schema.depth.scale!r}'
+        lines.append(f"    depth = {load}  # in {schema.depth.unit}; 0 is not known")
+    if schema.keypoints:
+        lines.append('    keypoints = row["keypoints"]  # x, y, visibility of each point')
+    if schema.attributes:
+        lines.append('    attributes = row["attributes"]')
+    return "\n".join(lines)
+
+
+PNG = Format(DatasetFormat.PNG, _members, _files, _snippet)

@@ -1,0 +1,116 @@
+"""The connected regions of a mask, with their outlines and boxes."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import accumulate
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+SMALLEST_REGION = 4
+"""Pixels; formats that list objects one by one leave out what is smaller, which is mostly noise of the labeler."""
+
+Outline = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Pixels of one class that touch each other, if only at a corner."""
+
+    value: int
+    """The class."""
+    outline: Outline
+    """(N, 2), x and y of the corners of its border, which runs between pixels. A hole is part of it: a seam leads there
+    and back along the same line. By the even-odd rule it encloses exactly the region's pixels."""
+    pixels: int
+    box: tuple[int, int, int, int]
+    """left, top, right, bottom: right and bottom lie behind the last pixel."""
+
+
+def regions(mask: npt.NDArray[np.uint8], values: Iterable[int]) -> list[Region]:
+    """The regions of these classes in a mask, (H, W); class by class as `values` has them."""
+    contours: list[npt.NDArray[np.int32]] = []
+    offsets: list[tuple[int, int]] = []
+    owners: list[tuple[int, int]] = []  # class, and the place of the contour that this one is a hole of, or -1
+    for value in values:
+        found, place = _contours(mask, value)
+        if found:
+            tree = place[2]
+            owners += [(value, parent + len(contours) if parent >= 0 else -1) for parent in tree]
+            offsets += [place[:2]] * len(found)
+            contours += found
+    return _traced(contours, offsets, owners) if contours else []
+
+
+def _contours(
+    mask: npt.NDArray[np.uint8], value: int
+) -> tuple[list[npt.NDArray[np.int32]], tuple[int, int, list[int]]]:
+    """Contours of a class through the middles of doubled pixels; left and top of where they are; their parents."""
+    there = (mask == value).view(np.uint8)
+    left, top, width, height = cv2.boundingRect(there)
+    if not width:
+        return [], (0, 0, [])
+    part = there[top : top + height, left : left + width]
+    doubled = cv2.resize(part, (2 * width, 2 * height), interpolation=cv2.INTER_NEAREST)
+    found, tree = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    return list(found), (left, top, tree[0, :, 3].tolist())
+
+
+def _traced(
+    contours: list[npt.NDArray[np.int32]], offsets: list[tuple[int, int]], owners: list[tuple[int, int]]
+) -> list[Region]:
+    outlines, areas, boxes = _corners(contours, np.array(offsets, np.int32))
+    holes: dict[int, list[int]] = {}
+    for place, (_, parent) in enumerate(owners):
+        if parent >= 0:
+            holes.setdefault(parent, []).append(place)
+    traced = []
+    for place, (value, parent) in enumerate(owners):
+        if parent < 0:
+            inside = holes.get(place, [])
+            outline = _joined(outlines[place], [outlines[hole] for hole in inside])
+            pixels = areas[place] - sum(areas[hole] for hole in inside)
+            left, top, right, bottom = boxes[place]
+            traced.append(Region(value, outline, pixels, (left, top, right, bottom)))
+    return traced
+
+
+def _corners(
+    contours: list[npt.NDArray[np.int32]], offsets: npt.NDArray[np.int32]
+) -> tuple[list[Outline], list[int], list[list[int]]]:
+    """Outline, area in pixels and box of each contour.
+
+    With every pixel doubled, each point of a contour lies in that quarter of a pixel which is next to the corner where
+    the border turns. All contours are worked on at once: there are many small ones.
+    """
+    lengths = [len(contour) for contour in contours]
+    points = (np.concatenate(contours)[:, 0] + 1) >> 1
+    points += np.repeat(offsets, lengths, axis=0)
+    starts, before = _neighbours(lengths)
+    turns = (points != points[before]).any(axis=1)
+    points, lengths = points[turns], np.add.reduceat(turns, starts, dtype=np.int64).tolist()
+    starts, before = _neighbours(lengths)
+    x, y = points.astype(np.int64).T
+    areas = np.abs(np.add.reduceat(x * y[before] - y * x[before], starts)) // 2
+    boxes = np.concatenate([np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)], axis=1)
+    return np.split(points, starts[1:]), areas.tolist(), boxes.tolist()
+
+
+def _neighbours(lengths: list[int]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Where runs of these lengths start, and the place before each place, round and round in its own run."""
+    ends = np.fromiter(accumulate(lengths), np.intp, len(lengths))
+    starts = ends - lengths
+    before = np.arange(-1, ends[-1] - 1)
+    before[starts] = ends - 1
+    return starts, before
+
+
+def _joined(outline: Outline, holes: list[Outline]) -> Outline:
+    """One outline of all, by a seam from each hole to the corner of `outline` that is nearest to it."""
+    places = [int(np.abs(outline - hole[0]).sum(axis=1).argmin()) for hole in holes]
+    pieces, last = [], 0
+    for place, hole in sorted(zip(places, holes, strict=True), key=lambda pair: pair[0]):
+        pieces += [outline[last : place + 1], hole, hole[:1]]
+        last = place
+    return np.concatenate([*pieces, outline[last:]])

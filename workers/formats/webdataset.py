@@ -1,0 +1,100 @@
+"""The `webdataset` format: tars of some hundreds of samples, for training that streams."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from service.label_schema import LabelSchema
+from service.requests import DatasetFormat
+from workers.formats.format import Description, Format, enclosed
+from workers.formats.members import Member, Spool
+from workers.split import Part
+from workers.tars import PackedSample, ShardWriter
+
+_MOST_SAMPLES = 1000
+_MOST_BYTES = 256 * 2**20
+"""A tar is full at the first of the two."""
+
+
+class _Tar:
+    """One tar, as it fills."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._spool = Spool()
+        self._writer = ShardWriter(self._spool.stream)
+        self._samples = self._bytes = 0
+
+    def add(self, sample: PackedSample) -> None:
+        self._writer.add(sample)
+        self._samples += 1
+        self._bytes += sum(len(data) for data in (sample.image, sample.mask, sample.depth) if data is not None)
+
+    @property
+    def is_full(self) -> bool:
+        return self._samples >= _MOST_SAMPLES or self._bytes >= _MOST_BYTES
+
+    def member(self) -> Member:
+        """The tar as it is to be. Nothing can be added afterwards."""
+        self._writer.complete()
+        return Member.of(self._name, self._spool)
+
+    def close(self) -> None:
+        """Drop the bytes."""
+        self._spool.close()
+
+
+def _members(samples: Iterable[PackedSample], description: Description) -> Iterator[Member]:
+    filling: dict[Part, _Tar] = {}
+    begun = Counter[Part]()
+    try:
+        for sample in samples:
+            part = description.part(sample)
+            if part not in filling:
+                filling[part] = _Tar(f"{part}-{begun[part]:05d}.tar")
+                begun[part] += 1
+            filling[part].add(sample)
+            if filling[part].is_full:
+                yield filling[part].member()
+                filling.pop(part).close()
+        for tar in filling.values():
+            yield tar.member()
+    finally:
+        for tar in filling.values():
+            tar.close()
+    if description.schema.classes:
+        yield Member.of("classes.txt", "".join(f"{entry.name}\n" for entry in description.schema.classes).encode())
+    yield from enclosed(description, WEBDATASET)
+
+
+def _files(schema: LabelSchema) -> dict[str, str]:
+    members = ["`image.png` (or `image.jpg`, `image.webp`)"]
+    if schema.classes:
+        members.append("`segmentation.png` (8-bit palette; the pixel value is the class, 255 is ignored)")
+    if schema.depth:
+        members.append("`depth.png` (16-bit grey; depth = pixel × scale, 0 is not known)")
+    members.append("`json` (indices, uncertainty, and the labels that are not pictures, as numbers)")
+    files = {
+        "train-00000.tar …": f"{_MOST_SAMPLES} samples or less of one part; members of a sample: {', '.join(members)}"
+    }
+    return files | ({"classes.txt": "a class a line; the first one is value 0"} if schema.classes else {})
+
+
+def _snippet(schema: LabelSchema) -> str:
+    lines = ["import glob, io, json", "import numpy as np", "import webdataset", "from PIL import Image", ""]
+    lines += ['dataset = webdataset.WebDataset(sorted(glob.glob("train-*.tar")), shardshuffle=False)']
+    lines += ['for sample in dataset.rename(image="image.png;image.jpg;image.webp"):']
+    lines += ['    image = Image.open(io.BytesIO(sample["image"]))', '    facts = json.loads(sample["json"])']
+    if schema.classes:
+        load = 'np.array(Image.open(io.BytesIO(sample["segmentation.png"])))'
+        lines.append(f"    mask = {load}  # class of each pixel; 255 is ignored")
+    if schema.depth:
+        load = f'np.array(Image.open(io.BytesIO(sample["depth.png"]))) * {schema.depth.scale!r}'
+        lines.append(f"    depth = {load}  # in {schema.depth.unit}; 0 is not known")
+    if schema.keypoints:
+        lines.append('    keypoints = facts["keypoints"]  # x, y, visibility of each point')
+    if schema.attributes:
+        lines.append('    attributes = facts["attributes"]  # the index of each attribute\'s value; -1 is not known')
+    return "\n".join(lines)
+
+
+WEBDATASET = Format(DatasetFormat.WEBDATASET, _members, _files, _snippet)

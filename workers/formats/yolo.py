@@ -1,0 +1,126 @@
+"""The `yolo` format: outlines and poses as lines of numbers beside the images, as Ultralytics reads them."""
+
+import json
+from collections.abc import Iterable, Iterator
+
+from service.label_schema import LabelSchema
+from service.requests import DatasetFormat
+from workers.formats.categories import OBJECT, categories, known_points, mirrored_points, object_box
+from workers.formats.format import Description, Format, enclosed
+from workers.formats.members import Member, Spool
+from workers.formats.metadata import metadata_line
+from workers.formats.regions import SMALLEST_REGION, regions
+from workers.png import read_mask
+from workers.split import Part
+from workers.tars import PackedSample, Point
+
+_DIGITS = 6
+
+
+def _members(samples: Iterable[PackedSample], description: Description) -> Iterator[Member]:
+    schema, side = description.schema, description.side
+    numbers = {entry.value: number for number, entry in enumerate(categories(schema))}
+    poses = _pose_folder(schema)
+    with Spool() as metadata:
+        for sample in samples:
+            part, stem = description.part(sample), f"{sample.facts.index:09d}"
+            files = {"file_name": f"images/{part}/{stem}.{sample.image_suffix}"}
+            yield Member.of(files["file_name"], sample.image)
+            if sample.depth is not None:
+                files["depth_file_name"] = f"depth/{part}/{stem}.png"
+                yield Member.of(files["depth_file_name"], sample.depth)
+            if sample.mask is not None:
+                yield Member.of(f"labels/{part}/{stem}.txt", _outlines(sample.mask, numbers, side))
+            if sample.facts.keypoints is not None:
+                yield Member.of(f"{poses}/{part}/{stem}.txt", _pose(sample.facts.keypoints, side))
+            metadata.write(metadata_line(sample, part, schema, files))
+        yield Member.of("metadata.jsonl", metadata)
+    if schema.classes:
+        yield Member.of("data.yaml", _yaml([entry.name for entry in categories(schema)], description.parts))
+    if schema.keypoints:
+        yield Member.of(f"{_pose_yaml(schema)}", _yaml([OBJECT], description.parts, schema))
+    yield from enclosed(description, YOLO)
+
+
+def _pose_folder(schema: LabelSchema) -> str:
+    """Images have one folder of labels in this layout; where there are two sorts, one waits under another name."""
+    return "labels-pose" if schema.classes else "labels"
+
+
+def _pose_yaml(schema: LabelSchema) -> str:
+    return "data-pose.yaml" if schema.classes else "data.yaml"
+
+
+def _outlines(data: bytes, numbers: dict[int, int], side: int) -> bytes:
+    """A line a region: the class, and x and y of each corner as shares of the image's side."""
+    shares = [f"{round(corner / side, _DIGITS):g}" for corner in range(side + 1)]
+    lines = [
+        " ".join([str(numbers[region.value]), *(shares[corner] for corner in region.outline.ravel().tolist())])
+        for region in regions(read_mask(data), numbers)
+        if region.pixels >= SMALLEST_REGION
+    ]
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _pose(points: list[Point], side: int) -> bytes:
+    """One line: the class, middle and size of the box, and x, y and visibility of each point. Empty without points."""
+    box = object_box(points, side)
+    if box is None:
+        return b""
+    left, top, width, height = box
+    numbers = [left + width / 2, top + height / 2, width, height]
+    parts = [f"{number / side:.{_DIGITS}f}" for number in numbers]
+    for x, y, visibility in known_points(points):
+        parts += [f"{x / side:.{_DIGITS}f}", f"{y / side:.{_DIGITS}f}", str(visibility)]
+    return f"0 {' '.join(parts)}\n".encode()
+
+
+def _yaml(names: list[str], parts: tuple[Part, ...], poses: LabelSchema | None = None) -> bytes:
+    """data.yaml. Values are written as JSON, which YAML contains, so that no name needs care."""
+    # Training asks for both; where nothing was kept for validation, it validates on what it has seen.
+    folders = {"train": parts[0], "val": parts[0]} | {part: part for part in parts}
+    lines = [f"{part}: images/{folder}" for part, folder in folders.items()]
+    lines += ["names:", *(f"  {number}: {json.dumps(name)}" for number, name in enumerate(names))]
+    if poses is not None:
+        lines += [f"kpt_shape: [{len(poses.points)}, 3]", f"flip_idx: {mirrored_points(poses)}"]
+        lines.append(f"kpt_names: {{0: {json.dumps([point.name for point in poses.points])}}}")
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _files(schema: LabelSchema) -> dict[str, str]:
+    files = {"images/train/000000000.png …": "the images of each part"}
+    if schema.classes:
+        files["labels/train/000000000.txt …"] = (
+            "a line a connected region: class, and x and y of its corners as shares of the image's side. Holes are "
+            f"part of the outline. Regions of fewer than {SMALLEST_REGION} pixels, ignored pixels and a first class "
+            "called `background` are left out"
+        )
+        files["data.yaml"] = "parts and classes, for training a segmentation model"
+    if schema.keypoints:
+        files[f"{_pose_folder(schema)}/train/000000000.txt …"] = (
+            "a line an image: class 0, the points' box widened by a twentieth of the image, and the points"
+        )
+        files[_pose_yaml(schema)] = "the same for a pose model"
+    if schema.classes and schema.keypoints:
+        files["labels-pose/"] = "rename it to `labels` (and that to something else) to train a pose model"
+    if schema.depth:
+        files["depth/train/000000000.png …"] = "16-bit grey; depth = pixel × scale, 0 is not known"
+    files["metadata.jsonl"] = "a line a sample: its files, part, labels and uncertainty"
+    return files
+
+
+def _snippet(schema: LabelSchema) -> str:
+    lines = ["from pathlib import Path", ""]
+    if schema.classes:
+        lines += ['for path in sorted(Path("labels/train").glob("*.txt")):', "    for line in path.open():"]
+        lines += ["        number, *corners = line.split()"]
+        lines += ["        outline = [(float(x), float(y)) for x, y in zip(corners[::2], corners[1::2])]"]
+    if schema.keypoints:
+        lines += [f'for path in sorted(Path("{_pose_folder(schema)}/train").glob("*.txt")):']
+        lines += ["    for line in path.open():"]
+        lines += ["        number, x, y, width, height, *points = map(float, line.split())"]
+        lines += ["        points = list(zip(points[::3], points[1::3], points[2::3]))"]
+    return "\n".join(lines)
+
+
+YOLO = Format(DatasetFormat.YOLO, _members, _files, _snippet)

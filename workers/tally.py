@@ -1,0 +1,121 @@
+"""What can be counted about a dataset while its samples pass, in memory that does not grow with them."""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from service.label_schema import LabelSchema
+from service.requests import Split
+from workers.png import read_depth_steps
+from workers.split import Part, part_of
+from workers.tars import PackedSample, SampleFacts
+
+UNKNOWN = "not known"
+"""What stands for the value of an attribute that is not known."""
+
+
+@dataclass
+class ClassCoverage:
+    """How often a class occurs in a dataset."""
+
+    name: str
+    samples: int = 0
+    """Samples in which it has at least one pixel."""
+    pixels: int = 0
+
+
+class Histogram:
+    """Counts of numbers from 0 up in ten bins of one width, which doubles as often as the largest number asks for.
+
+    The outcome does not depend on the order of the numbers.
+    """
+
+    BINS = 10
+
+    def __init__(self) -> None:
+        self.width = 2.0**-20
+        self.counts = [0] * self.BINS
+
+    def add(self, value: float) -> None:
+        """Count one number, 0 or more."""
+        while value >= self.width * self.BINS:
+            self.width *= 2
+            pairs = zip(self.counts[::2], self.counts[1::2], strict=True)
+            self.counts = [one + other for one, other in pairs] + [0] * (self.BINS // 2)
+        self.counts[int(value / self.width)] += 1
+
+
+@dataclass
+class Tally:
+    """Running totals over a dataset's samples."""
+
+    schema: LabelSchema
+    split: Split | None = None
+    samples: int = 0
+    pixels: int = 0
+    """Those of a class."""
+    ignored: int = 0
+    """Pixels of masks that are of no class."""
+    uncertainty: Histogram = field(default_factory=Histogram)
+    uncertainty_sums: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """By label kind, and under `all` the samples' own."""
+    parts: Counter[Part] = field(default_factory=Counter)
+    draws: int = 0
+    """Candidates drawn for the samples, each counted once however many versions it has."""
+    sources: int = 0
+    unmet: int = 0
+    """Generated samples that do not show what balancing wished of them."""
+    depth_steps: tuple[int, int] | None = None
+    """Least and largest known depth in steps of the schema's scale."""
+
+    def __post_init__(self) -> None:
+        self.classes = [ClassCoverage(entry.name) for entry in self.schema.classes]
+        self.points: list[Counter[int]] = [Counter() for _ in self.schema.points]
+        """Of each keypoint, how often it has each visibility."""
+        self.attributes: list[Counter[str]] = [Counter() for _ in self.schema.attributes]
+        """Of each attribute, how often it has each value."""
+
+    def add(self, sample: PackedSample, side: int) -> None:
+        """Count one sample of `side` × `side` pixels."""
+        facts = sample.facts
+        self.samples += 1
+        self.parts[part_of(facts.source, self.split)] += 1
+        self.uncertainty.add(facts.uncertainty)
+        self.uncertainty_sums["all"] += facts.uncertainty
+        for kind, value in facts.kinds.items():
+            self.uncertainty_sums[kind] += value
+        if facts.version == 0:
+            self.sources += 1
+            self.draws += facts.attempts
+            self.unmet += not facts.met
+        self._add_labels(facts, side)
+        if sample.depth is not None:
+            self._add_depth(sample.depth)
+
+    def _add_labels(self, facts: SampleFacts, side: int) -> None:
+        if facts.class_pixels is not None:
+            known = sum(facts.class_pixels)
+            self.pixels += known
+            self.ignored += side * side - known
+            for coverage, pixels in zip(self.classes, facts.class_pixels, strict=True):
+                coverage.pixels += pixels
+                coverage.samples += pixels > 0
+        if facts.keypoints is not None:
+            for point, (_, _, visibility) in zip(self.points, facts.keypoints, strict=True):
+                point[visibility] += 1
+        if facts.attributes is not None:
+            described = zip(self.attributes, self.schema.attributes, facts.attributes, strict=True)
+            for counts, attribute, index in described:
+                counts[attribute.values[index] if index >= 0 else UNKNOWN] += 1
+
+    def _add_depth(self, data: bytes) -> None:
+        steps = read_depth_steps(data)
+        known = steps[steps > 0]
+        if known.size:
+            least, largest = self.depth_steps or (2**16, 0)
+            self.depth_steps = (min(least, int(np.min(known))), max(largest, int(np.max(known))))
+
+    def mean_uncertainty(self, kind: str = "all") -> float:
+        """Mean over the samples, in nats: of a label kind, or of the samples' own."""
+        return self.uncertainty_sums[kind] / max(1, self.samples)
