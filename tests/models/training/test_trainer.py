@@ -1,10 +1,6 @@
 """The loop: it learns, it survives being killed, and it starts from what is there."""
 
 import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,30 +45,6 @@ def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     again.run(320, seen.append)
     assert again.shown == seen[-1].images == 320
     assert seen[-1].seconds > trainer.seconds
-
-
-def test_kill_9_at_any_time_leaves_a_checkpoint_that_loads(tmp_path: Path) -> None:
-    program = f"""
-import numpy as np, torch
-from pathlib import Path
-from tests.models.training.subjects import SMALL, SETTINGS, colours
-from models.training.trainer import Trainer
-torch.set_num_threads(1)
-trainer = Trainer(Path({str(tmp_path)!r}), SMALL, SETTINGS, colours(), "cpu")
-trainer.run(10**9, lambda _: print("step", flush=True), checkpoint_every_s=0.0)
-"""
-    shown = 0
-    for delay in (0.2, 0.33, 0.47):
-        child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=Path.cwd())
-        assert child.stdout is not None
-        child.stdout.readline()
-        time.sleep(delay)
-        os.kill(child.pid, signal.SIGKILL)
-        child.wait()
-        child.stdout.close()
-        reached = Trainer(tmp_path, SMALL, SETTINGS, colours(), "cpu").shown
-        assert reached > shown
-        shown = reached
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None:
