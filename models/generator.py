@@ -7,7 +7,7 @@ paper's. Pure PyTorch, one code path for CPU and GPU; parameter names and layout
 import math
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -206,14 +206,25 @@ def upsample_image(image: Tensor) -> Tensor:
     return F.conv_transpose2d(image, kernel, stride=2, padding=1, groups=channels)
 
 
-def modulated_convolution(
-    x: Tensor,
-    weight: Tensor,
-    styles: Tensor,
-    demodulate: bool = True,
-    up: bool = False,
-    epsilon: float = EPSILON,
-) -> Tensor:
+class NormalizedWeight(NamedTuple):
+    """A convolution's weight (O, I, k, k) with unit mean square for each output channel, in the precision of the
+    computation; `scale` (O,), by which it was multiplied; and `squares` (O, I), its squares summed over the kernel."""
+
+    weight: Tensor
+    scale: Tensor
+    squares: Tensor
+
+    @staticmethod
+    def of(weight: Tensor, precision: torch.dtype) -> "NormalizedWeight":
+        """Normalise a float32 weight."""
+        scale = torch.rsqrt(weight.square().mean(dim=(1, 2, 3)).clamp(min=SMALLEST_SQUARE))
+        weight = weight * scale[:, None, None, None]
+        return NormalizedWeight(weight.to(precision), scale, weight.square().sum(dim=(2, 3)))
+
+
+def demodulated_convolution(
+    x: Tensor, normalized: NormalizedWeight, styles: Tensor, up: bool = False, epsilon: float = EPSILON
+) -> tuple[Tensor, Tensor]:
     """Modulate, convolve, demodulate (Eq. 1 and 3) with one shared convolution instead of one per sample.
 
     Scaling a weight's input channels by s equals scaling the input; scaling its output channels equals scaling the
@@ -221,33 +232,27 @@ def modulated_convolution(
 
     Args:
         x: (B, I, H, W), in the precision of the computation.
-        weight: (O, I, k, k) float32.
+        normalized: of a weight (O, I, k, k).
         styles: (B, I) float32.
-        demodulate: bring every output channel back to unit expected variance.
         up: double the resolution: a transposed convolution of stride 2, then the resample filter.
         epsilon: added to the sum of squares of a modulated weight by which demodulation divides.
 
     Returns:
-        (B, O, H, W), or (B, O, 2H, 2W) with `up`, in the precision of x.
+        (B, O, H, W), or (B, O, 2H, 2W) with `up`, in the precision of x; and float32 (B, O), what its channels are
+        still to be multiplied by.
     """
-    kernel = weight.shape[-1]
-    if demodulate:
-        # Demodulation divides any scale out again, from its epsilon too; unit scales keep half precision in range.
-        weight_scale = torch.rsqrt(weight.square().mean(dim=(1, 2, 3), keepdim=True).clamp(min=SMALLEST_SQUARE))
-        style_scale = torch.rsqrt(styles.square().mean(dim=1, keepdim=True).clamp(min=SMALLEST_SQUARE))
-        weight, styles = weight * weight_scale, styles * style_scale
+    # Demodulation divides any scale out again, from its epsilon too; unit scales keep half precision in range.
+    scale = torch.rsqrt(styles.square().mean(dim=1, keepdim=True).clamp(min=SMALLEST_SQUARE))
+    styles = styles * scale
+    weight = normalized.weight
     x = x * styles.to(x.dtype)[:, :, None, None]
-    shared = weight.to(x.dtype)
     if up:
-        x = F.conv_transpose2d(x, shared.transpose(0, 1), stride=2)
-        x = F.conv2d(x, resample_kernel(weight.shape[0], 4.0, x), padding=1, groups=weight.shape[0])
+        x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+        x = F.conv2d(x, resample_kernel(len(weight), 4.0, x), padding=1, groups=len(weight))
     else:
-        x = F.conv2d(x, shared, padding=kernel // 2)
-    if demodulate:
-        energy = styles.square() @ weight.square().sum(dim=(2, 3)).T
-        floor = epsilon * style_scale.square() * weight_scale.square().flatten()
-        x = x * torch.rsqrt(energy + floor).to(x.dtype)[:, :, None, None]
-    return x
+        x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+    energy = styles.square() @ normalized.squares.T
+    return x, torch.rsqrt(energy + epsilon * scale.square() * normalized.scale.square())
 
 
 class StyleBlock(nn.Module):
@@ -270,14 +275,29 @@ class StyleBlock(nn.Module):
         if architecture.noise:
             self.noise_strength = nn.Parameter(torch.zeros(()))
             self.register_buffer("noise_const", torch.randn(resolution, resolution))
+        self._normalized: tuple[object, NormalizedWeight] | None = None
+
+    def normalized(self, precision: torch.dtype) -> NormalizedWeight:
+        """The normalised weight; kept from call to call while the weight is frozen and unchanged."""
+        if self.weight.requires_grad or self.weight.is_inference():
+            return NormalizedWeight.of(self.weight, precision)
+        key = (precision, self.weight.device, self.weight.data_ptr(), self.weight._version)
+        if self._normalized is None or self._normalized[0] != key:
+            # Gradients of codes may pass through it later, which tensors of inference mode do not allow.
+            with torch.inference_mode(False), torch.no_grad():
+                self._normalized = (key, NormalizedWeight.of(self.weight, precision))
+        return self._normalized[1]
 
     def forward(self, x: Tensor, w: Tensor, random_noise: bool = False) -> Tensor:
         """(B, I, H, W) and w (B, w_dim) → (B, O, H', W')."""
-        x = modulated_convolution(x, self.weight, self.affine(w), up=self.up, epsilon=self.epsilon)
+        x, scale = demodulated_convolution(x, self.normalized(x.dtype), self.affine(w), self.up, self.epsilon)
+        # A leaky ReLU lets a positive gain pass, so that it needs no pass over the image of its own.
+        scale, bias = (scale * LRELU_GAIN).to(x.dtype), (self.bias * LRELU_GAIN).to(x.dtype)
+        x = torch.addcmul(bias[:, None, None], x, scale[:, :, None, None])
         if self.noise_strength is not None:
             noise = torch.randn_like(x[:, :1]) if random_noise else self.noise_const.to(x.dtype)
-            x = x + noise * self.noise_strength.to(x.dtype)
-        x = F.leaky_relu(x + self.bias.to(x.dtype)[:, None, None], LRELU_SLOPE).mul_(LRELU_GAIN)
+            x = x.add_(noise * (self.noise_strength * LRELU_GAIN).to(x.dtype))
+        x = F.leaky_relu_(x, LRELU_SLOPE)
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
 
 
@@ -294,8 +314,12 @@ class ToRGB(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """(B, I, H, W) → float32 (B, 3, H, W)."""
-        styles = self.affine(w) * self.weight_gain
-        color = modulated_convolution(x, self.weight, styles, demodulate=False).float() + self.bias[:, None, None]
+        # So few outputs that each sample may have its own weights: one pass over x, as a matrix of pixels.
+        weights = self.weight[:, :, 0, 0] * (self.affine(w) * self.weight_gain)[:, None]
+        batch, channels, height, width = x.shape
+        pixels = x.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
+        color = torch.bmm(pixels, weights.mT.to(x.dtype)).mT.reshape(batch, 3, height, width)
+        color = color.float() + self.bias[:, None, None]
         return color if self.clamp is None else color.clamp(-self.clamp, self.clamp)
 
 

@@ -69,11 +69,13 @@ class StoredTensor(Unchangeable):
             CheckpointError: its numbers are not floating point, not finite, or not all there.
         """
         dtype = self.storage.dtype
+        if not self.size:
+            raise CheckpointError("is empty")
         if not dtype.is_floating_point:
             raise CheckpointError(f"holds {dtype} where weights are floating point")
         raw = bytearray(self.storage.read(self.offset * dtype.itemsize, self.size * dtype.itemsize))
         tensor = torch.frombuffer(raw, dtype=dtype).as_strided(self.shape, self.strides).float().contiguous()
-        if not torch.isfinite(tensor).all():
+        if not all(math.isfinite(extreme) for extreme in torch.stack(tensor.aminmax()).tolist()):
             raise CheckpointError("holds NaN or infinite weights; its training has diverged, take an earlier snapshot")
         return tensor
 

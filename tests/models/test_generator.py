@@ -8,7 +8,7 @@ from torch import Tensor
 
 from models.bundle import GeneratorBundle, load_bundle, load_generator
 from models.checkpoint import CheckpointError, half, save_tensors
-from models.generator import Architecture, Generator, modulated_convolution, upsample_image
+from models.generator import Architecture, Generator, NormalizedWeight, demodulated_convolution, upsample_image
 
 
 def naive_modulated_convolution(x: Tensor, weight: Tensor, styles: Tensor, demodulate: bool, up: bool) -> Tensor:
@@ -34,20 +34,72 @@ def naive_modulated_convolution(x: Tensor, weight: Tensor, styles: Tensor, demod
 
 
 @pytest.mark.parametrize("up", [False, True])
-@pytest.mark.parametrize("demodulate", [False, True])
+@pytest.mark.parametrize("scale", [3.0, 1e-4, 0.0])
 @pytest.mark.parametrize("kernel", [1, 3])
-def test_modulated_convolution_equals_the_naive_one(up: bool, demodulate: bool, kernel: int) -> None:
+def test_demodulated_convolution_equals_the_naive_one(up: bool, scale: float, kernel: int) -> None:
     if up and kernel == 1:
         kernel = 3
     torch.manual_seed(0)
     x, styles = torch.randn(3, 5, 8, 8), torch.randn(3, 5) + 1
-    weight = 3 * torch.randn(7, 5, kernel, kernel)
-    ours = modulated_convolution(x.double(), weight.double(), styles.double(), demodulate, up)
-    naive = naive_modulated_convolution(x, weight, styles, demodulate, up)
-    assert ours.shape == naive.shape == (3, 7, 16 if up else 8, 16 if up else 8)
-    assert torch.allclose(ours, naive, atol=1e-6)
-    single = modulated_convolution(x, weight, styles, demodulate, up)
-    assert torch.allclose(single.double(), naive, atol=2e-4)
+    weight = scale * torch.randn(7, 5, kernel, kernel)
+    naive = naive_modulated_convolution(x, weight, styles, True, up)
+    for precision, tolerance in ((torch.float64, 1e-6), (torch.float32, 2e-4)):
+        normalized = NormalizedWeight.of(weight.to(precision), precision)
+        ours, remaining = demodulated_convolution(x.to(precision), normalized, styles.to(precision), up)
+        ours = ours * remaining[:, :, None, None]
+        assert ours.shape == naive.shape == (3, 7, 16 if up else 8, 16 if up else 8)
+        assert torch.allclose(ours.double(), naive, atol=tolerance)
+
+
+def test_colours_are_a_modulated_convolution_without_demodulation(tiny_generator: Generator) -> None:
+    layer = tiny_generator.synthesis.to_rgb[-1]
+    x, w = torch.randn(3, layer.weight.shape[1], 8, 8), torch.randn(3, 16)
+    styles = layer.affine(w) / layer.weight.shape[1] ** 0.5
+    naive = naive_modulated_convolution(x, layer.weight, styles, False, False) + layer.bias[:, None, None]
+    assert torch.allclose(layer(x, w).double(), naive, atol=1e-5)
+    assert torch.allclose(layer(x.contiguous(memory_format=torch.channels_last), w).double(), naive, atol=1e-5)
+
+
+def test_a_changed_weight_is_seen_although_it_is_kept_normalised(tiny_generator: Generator) -> None:
+    z = torch.randn(2, 16)
+    before = tiny_generator(z)
+    with torch.inference_mode():
+        assert torch.allclose(tiny_generator(z), before, atol=1e-6)
+    weight = tiny_generator.synthesis.blocks[2].weight
+    with torch.no_grad():
+        weight[:, 0].add_(3)
+    changed = tiny_generator(z)
+    assert not torch.allclose(before, changed, atol=1e-3)
+    fresh = Generator(tiny_generator.architecture)
+    fresh.load_state_dict(tiny_generator.state_dict())
+    assert torch.allclose(fresh(z), changed, atol=1e-6)
+    assert not any("normalized" in name for name in fresh.state_dict())
+    brain = tiny_generator(z, precision=torch.bfloat16)
+    assert torch.equal(tiny_generator(z), changed)
+    assert not torch.equal(brain, changed)
+
+
+def test_codes_and_weights_get_their_gradients(tiny_generator: Generator) -> None:
+    codes = torch.randn(2, tiny_generator.architecture.num_ws, 16)
+    with torch.inference_mode():
+        tiny_generator.synthesis(codes)  # keeps normalised weights
+    tiny_generator.double()
+    direction = torch.randn_like(codes).double()
+
+    def loss(step: float) -> Tensor:
+        moved = (codes.double() + step * direction).requires_grad_()
+        total = tiny_generator.synthesis(moved, torch.float64)[0].square().sum()
+        total.backward()
+        assert moved.grad is not None
+        slopes.append(float((moved.grad * direction).sum()))
+        return total.detach()
+
+    slopes: list[float] = []
+    rise = (loss(1e-5) - loss(-1e-5)) / 2e-5
+    assert abs(rise - sum(slopes) / 2) < 1e-3 * abs(rise)
+    tiny_generator.requires_grad_(True)
+    tiny_generator.synthesis(codes.double(), torch.float64)[0].square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in tiny_generator.synthesis.parameters())
 
 
 def test_upsampling_an_image_keeps_its_mean_and_equals_zero_insertion_and_filter() -> None:
