@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
 from service.augmentation import AugmentStep
 from service.label_schema import Name, Record
@@ -77,11 +77,12 @@ class Packaging(Record):
     formats: list[DatasetFormat] = Field(default=[DatasetFormat.PNG], min_length=1)
     split: Split | None = Field(default=None, description="without it, everything is `train`")
 
-    @model_validator(mode="after")
-    def _each_format_once(self) -> Self:
-        if len(set(self.formats)) < len(self.formats):
+    @field_validator("formats")
+    @classmethod
+    def _each_format_once(cls, formats: list[DatasetFormat]) -> list[DatasetFormat]:
+        if len(set(formats)) < len(formats):
             raise ValueError("each format is named once")
-        return self
+        return formats
 
 
 class GenerateRequest(Packaging):
@@ -104,13 +105,19 @@ class GenerateRequest(Packaging):
     multiply: int = Field(default=1, ge=1, le=100, description="augmented versions of each sample")
     balance: Balance | None = None
 
-    @model_validator(mode="after")
-    def _agrees_with_itself(self) -> Self:
-        if self.multiply > 1 and not self.augment:
-            raise ValueError("`multiply` makes augmented versions: name the steps in `augment`")
-        if self.balance is not None and self.balance.samples > self.count:
-            raise ValueError(f"`balance` speaks for {self.balance.samples} samples, `count` is {self.count}")
-        return self
+    @field_validator("multiply")
+    @classmethod
+    def _versions_differ(cls, multiply: int, others: ValidationInfo) -> int:
+        if multiply > 1 and not others.data.get("augment"):
+            raise ValueError("it makes augmented versions: name the steps in `augment`")
+        return multiply
+
+    @field_validator("balance")
+    @classmethod
+    def _no_more_than_count(cls, balance: Balance | None, others: ValidationInfo) -> Balance | None:
+        if balance is not None and balance.samples > others.data.get("count", balance.samples):
+            raise ValueError(f"it speaks for {balance.samples} samples, more than `count`")
+        return balance
 
     @property
     def delivered(self) -> int:

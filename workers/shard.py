@@ -1,23 +1,35 @@
-"""The job body that makes one shard: a run of labeled samples, written to the store as one tar."""
+"""The job body that makes one shard: samples are generated, encoded and stored as one tar, all at the same time."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
-
-import numpy as np
+from tempfile import TemporaryDirectory
+from typing import BinaryIO, cast
 
 from models.bundle import load_bundle
 from models.device import choose_device
 from models.labeler import Labeler
-from models.sampling import Sample, labeled_samples
+from models.sampling import ATTEMPTS, Sample, Wish, labeled_samples
+from service.balance import BalanceItem, look_up
 from service.records import labeler_key, shard_key
+from workers.balance import item_of_index
 from workers.local_generators import fetch_generator
+from workers.ordered_map import ordered_map
+from workers.packing import Packer
 from workers.plan import Plan, read_plan
-from workers.png import image_png, mask_png, palette
 from workers.public_errors import JobFailure
-from workers.tars import PackedSample, SampleFacts, ShardWriter
-from workers.workbench import Workbench, run_body
+from workers.stages import StageClock
+from workers.tars import PackedSample, ShardWriter
+from workers.throttle import Throttle
+from workers.upload_pipe import UploadPipe
+from workers.workbench import PROGRESS_INTERVAL_S, Workbench, run_body
+
+_CHUNK = 8
+"""Samples handed to an encoding thread at once."""
+
+_CHUNKS_AHEAD = 32
 
 
 def run(job_id: str, shard: int) -> None:
@@ -39,14 +51,21 @@ def make_shard(bench: Workbench, shard: int) -> None:
 def _write_shard(bench: Workbench, plan: Plan, shard: int) -> None:
     indices = plan.indices(shard)
     advance = bench.progress(partial(bench.ledger.advance_shard, bench.job_id, shard), len(indices))
-    colors, classes = palette(bench.project.classes), len(bench.project.classes)
-    with TemporaryFile() as spool:
-        with ShardWriter(spool) as tar:
-            for done, sample in enumerate(_samples(bench, plan, indices), start=1):
-                tar.add(_packed(sample, colors, classes))
-                advance(done)
-        spool.seek(0)
-        bench.store.put(shard_key(bench.job_id, shard), spool)
+    threads = max(1, min(4, os.cpu_count() or 1))
+    clock = StageClock({"generate": 1, "encode": threads, "upload": 1})
+    tell, done, attempts = Throttle(PROGRESS_INTERVAL_S), 0, 0
+    pack = partial(_packed, Packer(bench.job.generate, bench.project), clock)
+    samples = _timed(_samples(bench, plan, indices), clock)
+    with UploadPipe(bench.store, shard_key(bench.job_id, shard), clock) as pipe, ShardWriter(cast(BinaryIO, pipe)) as tar:
+        for chunk in ordered_map(pack, _chunks(samples), threads, _CHUNKS_AHEAD):
+            for versions in chunk:
+                for version in versions:
+                    tar.add(version)
+                done, attempts = done + 1, attempts + versions[0].facts.attempts
+            if tell.due():
+                acceptance = round(done / attempts, 4)
+                bench.ledger.tell(bench.job_id, clock.details() | {"acceptance": acceptance})
+            advance(done)
 
 
 def _samples(bench: Workbench, plan: Plan, indices: range) -> Iterator[Sample]:
@@ -57,11 +76,41 @@ def _samples(bench: Workbench, plan: Plan, indices: range) -> Iterator[Sample]:
         weights.write_bytes(bench.store.read(labeler_key(plan.fit_key, weights.name)))
         labeler = Labeler.load(weights, device)
     request = bench.job.generate
-    return labeled_samples(bundle, labeler, request.seed, indices, request.truncation, request.discard_fraction)
+    items = look_up(request.balance, bench.project)[0] if request.balance else []
+    item = item_of_index(items, request.count)
+    return labeled_samples(
+        bundle,
+        labeler,
+        request.seed,
+        indices,
+        request.truncation,
+        request.discard_fraction,
+        ignore_fraction=request.ignore_fraction,
+        condition=request.condition,
+        wish=(lambda index: _wish(item(index))) if items else None,
+        max_attempts=request.balance.max_attempts if request.balance else ATTEMPTS,
+    )
 
 
-def _packed(sample: Sample, colors: bytes, classes: int) -> PackedSample:
-    pixels = np.bincount(sample.mask.ravel(), minlength=classes).tolist()
-    uncertainty = float(sample.uncertainty)
-    facts = SampleFacts(sample.index, sample.index, 0, uncertainty, {"segmentation": uncertainty}, pixels)
-    return PackedSample(facts, image_png(sample.image), mask=mask_png(sample.mask, colors))
+def _wish(item: BalanceItem | None) -> Wish | None:
+    return None if item is None else Wish(item.attribute, item.coverage)
+
+
+def _timed(samples: Iterator[Sample], clock: StageClock) -> Iterator[Sample]:
+    while True:
+        with clock.busy("generate"):
+            sample = next(samples, None)
+        if sample is None:
+            return
+        yield sample
+
+
+def _chunks(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+    rest = iter(samples)
+    while chunk := list(islice(rest, _CHUNK)):
+        yield chunk
+
+
+def _packed(packer: Packer, clock: StageClock, samples: list[Sample]) -> list[list[PackedSample]]:
+    with clock.busy("encode"):
+        return [packer(sample) for sample in samples]

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Header, Response
 
 from service.accepting import accept_job
+from service.augmentation import misfits
 from service.balance import look_up
 from service.dependencies import LedgerDep, QueueDep, SettingsDep, StoreDep
 from service.generators import find_generator
@@ -97,6 +98,10 @@ def _misfits(wanted: GenerateRequest, project: ProjectRecord, generator: Generat
     if wanted.ignore_fraction and not project.classes:
         remedy = "leave it out: it marks pixels of masks"
         complaints.append(Complaint(field="ignore_fraction", message="the project has no segmentation", remedy=remedy))
+    complaints += [
+        Complaint(field=misfit.field, message=misfit.message, remedy=misfit.remedy)
+        for misfit in misfits(wanted.augment, project)
+    ]
     conditions = generator.conditions if generator is not None else 0
     if wanted.condition is not None and wanted.condition >= conditions:
         message = f"the generator has {conditions} classes" if conditions else "the generator is not class-conditional"

@@ -27,15 +27,23 @@ def test_a_job_is_accepted_and_queued(api: httpx.Client, project: str, redis: Re
     assert int(answer.headers["retry-after"]) > 0
     assert job["state"] == "queued"
     assert job["request"] == {
+        "task": "generate",
         "project_id": project,
         "count": 200,
         "seed": 7,
         "truncation": 1.0,
         "discard_fraction": 0.1,
+        "ignore_fraction": 0.0,
+        "condition": None,
+        "image_format": "png",
+        "augment": [],
+        "multiply": 1,
+        "balance": None,
         "formats": ["png"],
+        "split": None,
     }
     assert Queue(QUEUE_NAME, connection=redis).job_ids == [f"{job['id']}-fit"]
-    assert api_ledger.get(job["id"]).request.count == 200
+    assert api_ledger.get(job["id"]).generate.count == 200
     assert api.get(answer.headers["location"]).json()["id"] == job["id"]
 
 
@@ -53,6 +61,17 @@ def test_a_job_is_accepted_and_queued(api: httpx.Client, project: str, redis: Re
         ({"formats": []}, "formats"),
         ({"formats": ["coco3d"]}, "formats.0"),
         ({"formats": ["png", "png"]}, "formats"),
+        ({"split": {"train": 0.8, "val": 0.3}}, "split"),
+        ({"image_format": "gif"}, "image_format"),
+        ({"multiply": 4}, "multiply"),
+        ({"count": 600, "multiply": 2, "augment": [{"name": "HorizontalFlip"}]}, "count"),
+        ({"augment": [{"name": "Sharpen"}]}, "augment.0"),
+        ({"augment": [{"name": "RGBShift", "p": 2}]}, "augment.0.RGBShift.p"),
+        ({"augment": [{"name": "CoarseDropout", "fill_mask": 9}]}, "augment.0.fill_mask"),
+        ({"balance": {"class": {"panda": 3}}}, "balance.class.panda"),
+        ({"balance": {"coverage": {"tail": {"samples": 3, "min_share": 0.1}}}}, "balance.coverage.tail"),
+        ({"balance": {"coverage": {"bear": {"samples": 6, "min_share": 0.1}}}}, "balance"),
+        ({"condition": 0}, "condition"),
         ({"cuont": 5}, "cuont"),
         ({"project_id": "nothing"}, "project_id"),
         ({"project_id": "../x"}, "project_id"),
