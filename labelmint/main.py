@@ -9,6 +9,7 @@ from rich.console import Console
 
 from labelmint.bears import app as bears
 from labelmint.generator import app as generator
+from labelmint.generator_import import import_checkpoint
 from labelmint.publish import publish
 from labelmint.user_error import (
     UserError,
@@ -36,6 +37,7 @@ app = _Commands(
     help="Turn 50 or fewer labeled images into a labeled dataset of any size.",
 )
 generator.command("publish")(publish)
+generator.command("import")(import_checkpoint)
 app.add_typer(generator, name="generator")
 app.add_typer(bears, name="bears")
 

@@ -31,7 +31,8 @@ def public_error(exc: BaseException) -> JobError:
         return JobError(
             code="timeout",
             message="One step of the job took longer than its limit. Raise the limit (LABELMINT_FIT_TIMEOUT_S, "
-            "LABELMINT_SHARD_TIMEOUT_S or LABELMINT_PACKAGE_TIMEOUT_S), or use a faster device.",
+            "LABELMINT_SHARD_TIMEOUT_S, LABELMINT_PACKAGE_TIMEOUT_S, LABELMINT_IMPORT_TIMEOUT_S, "
+            "LABELMINT_ENCODE_TIMEOUT_S or LABELMINT_TRAIN_TIMEOUT_S), or use a faster device.",
             retry=False,
         )
     if isinstance(exc, ObjectMissing):

@@ -1,0 +1,243 @@
+"""Training as a job: from a zip of images to a generator, through kills, machines and cancellations."""
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import redis as redis_client
+import torch
+from PIL import Image
+
+from models.training.checkpoints import write_checkpoint
+from models.training.settings import TrainingPlan, plan_for
+from models.training.trainer import TrainingProgress
+from service.generators import find_generator, training_of
+from service.ledger import Ledger
+from service.queue import JobQueue
+from service.records import JobRecord, JobState, Phase, preview_key, upload_key
+from service.requests import TrainRequest
+from service.settings import Settings
+from service.stores import FileStore
+from tests.workers.world import SIZE, write_generator
+from workers import generator_train
+from workers.publish import publish_generator
+from workers.training_files import fetch_run, save_run
+from workers.training_sheet import progression
+from workers.workbench import Workbench
+
+NewTraining = Callable[..., Workbench]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    """A small network, evaluated soon and on few samples."""
+
+    def plan(resolution: int) -> TrainingPlan:
+        found = plan_for(resolution)
+        architecture = replace(found.architecture, z_dim=16, w_dim=16, mapping_layers=2, channel_max=8)
+        return replace(found, architecture=architecture, settings=replace(found.settings, batch=8), snapshot_images=32)
+
+    monkeypatch.setattr(generator_train, "plan_for", plan)
+    monkeypatch.setattr("models.training.evaluation.SAMPLES_CPU", 64)
+    monkeypatch.setattr("workers.workbench.get_settings", lambda: settings)
+    monkeypatch.setattr(generator_train, "PROGRESS_INTERVAL_S", 0.0)
+
+
+def zip_of_images(count: int = 110, broken: int = 0) -> bytes:
+    random = np.random.default_rng(0)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for number in range(count):
+            image = Image.fromarray(random.integers(0, 256, (32, 32, 3), dtype=np.uint8))
+            with archive.open(f"pictures/{number:03d}.png", "w") as member:
+                image.save(member, "PNG")
+        for number in range(broken):
+            archive.writestr(f"pictures/broken-{number:02d}.png", b"no picture")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def new_training(store: FileStore, settings: Settings, redis: redis_client.Redis) -> NewTraining:
+    ledger = Ledger(store, redis, 3600)
+
+    def accept(data: bytes | None = None, **changes: object) -> Workbench:
+        data = zip_of_images() if data is None else data
+        sha256 = hashlib.sha256(data).hexdigest()
+        store.put(upload_key(sha256), data)
+        wanted = {"generator_id": "mine", "name": "Mine", "sha256": sha256, "resolution": 32, "kimg": 0.064}
+        ledger.accept(JobRecord(id="gen-job", request=TrainRequest.model_validate(wanted | changes)))
+        return Workbench("gen-job", settings, store, redis, ledger, JobQueue(redis, settings))
+
+    return accept
+
+
+def test_images_become_a_generator(new_training: NewTraining) -> None:
+    bench = new_training(zip_of_images(broken=2), seed=3)
+    generator_train.run("gen-job")
+    job = bench.ledger.get("gen-job")
+    assert (job.state, job.error) == (JobState.SUCCEEDED, None)
+    assert (job.phase, job.progress.done, job.progress.total) == (Phase.TRAIN, 64, 64)
+    assert job.progress.details.keys() >= {"images_per_s", "p", "real_logit", "fake_logit", "distance", "features"}
+    assert any("Fréchet distance" in note for note in job.notes)
+    assert any("2 files were left out" in note and "broken-01.png" in note for note in job.notes)
+    record = find_generator(bench.store, "mine")
+    assert record is not None
+    assert (record.resolution, record.source, record.has_encoder) == (32, "trained", False)
+    assert isinstance(bench.job.request, TrainRequest)
+    assert record.provenance["training_request"] == training_of(bench.job.request)
+    assert record.provenance["generator"]["training_images"] == 110
+    assert record.upload_sha256 == bench.job.request.sha256
+    assert str(bench.settings.data_dir) not in record.model_dump_json()
+    with Image.open(io.BytesIO(bench.store.read(preview_key(job)))) as picture:
+        assert picture.size == (12 * 32, 2 * 32)  # two snapshots of twelve samples
+    for prefix in ("uploads/", "trainings/"):
+        assert not list(bench.store.list(prefix))
+    assert not (bench.settings.data_dir / "trainings" / "gen-job").exists()
+    generator_train.run("gen-job")
+    assert find_generator(bench.store, "mine") == record, "done again, it changes nothing"
+
+
+def test_images_that_cannot_be_trained_on_are_named(new_training: NewTraining) -> None:
+    bench = new_training(zip_of_images(20, broken=12))
+    generator_train.run("gen-job")
+    error = bench.ledger.get("gen-job").error
+    assert error is not None
+    assert (error.code, error.retry) == ("bad-images", False)
+    assert "pictures/broken-00.png: " in error.message
+    assert "broken-09" in error.message
+    assert "broken-10" not in error.message
+    assert "2 more" in error.message
+    assert not list(bench.store.list("uploads/"))
+
+
+def test_something_that_is_no_zip_is_refused(new_training: NewTraining) -> None:
+    bench = new_training(b"PK\x03\x04 and nothing more")
+    generator_train.run("gen-job")
+    error = bench.ledger.get("gen-job").error
+    assert error is not None
+    assert error.code == "bad-images"
+    assert error.message.startswith("images.zip: ")
+
+
+def cancel_when(bench: Workbench, monkeypatch: pytest.MonkeyPatch, ready: Callable[[TrainingProgress], bool]) -> None:
+    """Cancel the job as its user would, once the training has got so far."""
+    report = generator_train._Watch.report
+
+    def cancelling(watch: generator_train._Watch, progress: TrainingProgress) -> None:
+        if ready(progress) and not bench.ledger.is_cancelling("gen-job"):
+            bench.ledger.cancel("gen-job")
+        report(watch, progress)
+
+    monkeypatch.setattr(generator_train._Watch, "report", cancelling)
+
+
+def test_a_cancelled_training_keeps_its_best_snapshot(
+    new_training: NewTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = new_training(kimg=100)
+    cancel_when(bench, monkeypatch, lambda progress: progress.images >= 40)
+    generator_train.run("gen-job")
+    job = bench.ledger.get("gen-job")
+    assert job.state is JobState.CANCELLED
+    assert any("best snapshot was kept" in note for note in job.notes)
+    record = find_generator(bench.store, "mine")
+    assert record is not None
+    assert record.provenance["generator"]["images_shown"] == 32
+    assert not list(bench.store.list("trainings/"))
+
+
+def test_a_training_cancelled_before_its_first_snapshot_keeps_nothing(
+    new_training: NewTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = new_training(kimg=100)
+    cancel_when(bench, monkeypatch, lambda progress: True)
+    generator_train.run("gen-job")
+    job = bench.ledger.get("gen-job")
+    assert job.state is JobState.CANCELLED
+    assert any("Nothing was kept" in note for note in job.notes)
+    assert find_generator(bench.store, "mine") is None
+
+
+def test_a_training_goes_on_on_another_machine(
+    new_training: NewTraining, monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path
+) -> None:
+    bench = new_training(kimg=0.096)
+    monkeypatch.setattr(generator_train, "SAVE_EVERY_S", 0.0)
+    report = generator_train._Watch.report
+    shown: list[int] = []
+
+    def losing_the_machine(watch: generator_train._Watch, progress: TrainingProgress) -> None:
+        shown.append(progress.images)
+        report(watch, progress)
+        if progress.images >= 48 and len(shown) < 100:
+            shown.extend([0] * 100)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(generator_train._Watch, "report", losing_the_machine)
+    monkeypatch.setattr("models.training.trainer.REPORT_EVERY_S", 0.0)
+    options = generator_train.TrainingOptions
+    monkeypatch.setattr(generator_train, "TrainingOptions", lambda **given: options(checkpoint_every_s=0.0, **given))
+    with pytest.raises(KeyboardInterrupt):
+        generator_train.run("gen-job")
+    assert bench.store.exists("trainings/gen-job/checkpoint.pt")
+    elsewhere = settings.model_copy(update={"data_dir": tmp_path / "another machine"})
+    monkeypatch.setattr("workers.workbench.get_settings", lambda: elsewhere)
+    before = len(shown)
+    generator_train.run("gen-job")
+    assert bench.ledger.get("gen-job").state is JobState.SUCCEEDED
+    assert 32 <= shown[before] <= 56, "it began again where it was"
+    assert shown[-1] == 96
+
+
+def test_a_training_can_start_from_a_generator(new_training: NewTraining, store: FileStore, tmp_path: Path) -> None:
+    write_generator(tmp_path / "tiny")
+    publish_generator(store, tmp_path / "tiny", "tiny", "Tiny", "trained", truncations=())
+    bench = new_training(start="tiny", resolution=SIZE)
+    generator_train.run("gen-job")
+    assert bench.ledger.get("gen-job").error is None
+    record = find_generator(store, "mine")
+    assert record is not None
+    tiny = find_generator(store, "tiny")
+    assert tiny is not None
+    assert record.architecture == tiny.architecture
+
+
+def test_runs_are_taken_up_from_whoever_got_further(store: FileStore, tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder, images in ((here, 500), (there, 300)):
+        (folder / "snapshots").mkdir(parents=True)
+        write_checkpoint(folder, {"shown": images, "weights": torch.zeros(3)})
+        (folder / "snapshots" / f"{images:08d}.safetensors").write_bytes(b"-")
+    save_run(store, "job", here, 500)
+    before = (here / "checkpoint.pt").read_bytes()
+    fetch_run(store, "job", there)
+    assert (there / "checkpoint.pt").read_bytes() == before
+    assert (there / "snapshots" / "00000500.safetensors").exists()
+    write_checkpoint(there, {"shown": 900, "weights": torch.ones(3)})
+    fetch_run(store, "job", there)
+    assert (there / "checkpoint.pt").read_bytes() != before, "what is further stays"
+    (here / "snapshots" / "00000500.safetensors").unlink()
+    save_run(store, "job", here, 600)
+    assert not store.exists("trainings/job/snapshots/00000500.safetensors")
+    fetch_run(store, "job", tmp_path / "there")
+    fetch_run(store, "nothing", tmp_path / "nowhere")
+
+
+def test_the_progression_shows_at_most_eight_of_many_sheets(tmp_path: Path) -> None:
+    sheets = []
+    for number in range(20):
+        path = tmp_path / f"{number:02d}.png"
+        Image.new("RGB", (12 * 32, 6 * 32), (number, 0, 0)).save(path)
+        sheets.append(path)
+    with Image.open(io.BytesIO(progression(sheets, 32))) as picture:
+        assert picture.size == (12 * 32, 8 * 32)
+        reds = np.asarray(picture)[::32, 0, 0].tolist()
+    assert (reds[0], reds[-1]) == (0, 19)
+    assert reds == sorted(set(reds))
+    with Image.open(io.BytesIO(progression(sheets[:1], 32))) as picture:
+        assert picture.size == (12 * 32, 32)
