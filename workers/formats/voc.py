@@ -15,8 +15,8 @@ from workers.image_files import jpeg
 from workers.png import read_image, read_mask
 from workers.tars import PackedSample
 
-_HOME = "VOCdevkit/VOC2012"
-"""Readers ask for a year; this is the one that they know best."""
+_HOME = "VOCdevkit/VOC2007"
+"""Readers ask for a year; this is the one whose test part they know of."""
 
 
 def _members(samples: Iterable[PackedSample], description: Description) -> Iterator[Member]:
@@ -53,7 +53,7 @@ def _boxes(stem: str, mask: bytes, named: dict[int, Category], description: Desc
     """The XML that says where things are. Pixels count from 1, and a box holds its last ones."""
     side = description.side
     root = Element("annotation")
-    _add(root, folder="VOC2012", filename=f"{stem}.jpg")
+    _add(root, folder="VOC2007", filename=f"{stem}.jpg")
     _add(SubElement(root, "source"), database=description.name)
     _add(SubElement(root, "size"), width=side, height=side, depth=3)
     _add(root, segmented=1)
@@ -97,9 +97,9 @@ def _snippet(schema: LabelSchema) -> str:  # noqa: ARG001
         (
             "from torchvision.datasets import VOCDetection, VOCSegmentation",
             "",
-            'for image, mask in VOCSegmentation(".", year="2012", image_set="train"):',
+            'for image, mask in VOCSegmentation(".", year="2007", image_set="train"):',
             "    assert image.size == mask.size",
-            'for image, annotation in VOCDetection(".", year="2012", image_set="train"):',
+            'for image, annotation in VOCDetection(".", year="2007", image_set="train"):',
             '    objects = annotation["annotation"].get("object", [])',
         )
     )

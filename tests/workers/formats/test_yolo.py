@@ -1,0 +1,125 @@
+"""The `yolo` format, read by the rules of its documentation and by nothing of ours."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import yaml
+from PIL import Image, ImageDraw
+
+from service.label_schema import LabelSchema
+from service.requests import DatasetFormat, GenerateRequest, Split
+from tests.workers.packing import EVERY_KIND, PROJECT, SIDE, PackingWorld
+
+SPLIT = Split(train=0.5, val=0.5)
+FINE = 48
+"""How finely outlines are drawn: a pixel becomes this many squared."""
+
+
+def unpacked(world: PackingWorld, tmp_path: Path, schema: LabelSchema = EVERY_KIND) -> Path:
+    request = GenerateRequest(project_id=PROJECT, count=15, formats=[DatasetFormat.YOLO], split=SPLIT)
+    job, _ = world.packed(request, schema)
+    return world.unpacked(job, "yolo", tmp_path / "yolo")
+
+
+def label_path(image: Path) -> Path:
+    """As documented: the last `images` of a path becomes `labels`, and the suffix `txt`."""
+    before, _, behind = str(image).rpartition("/images/")
+    return Path(f"{before}/labels/{behind}").with_suffix(".txt")
+
+
+def filled(corners: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """The pixels whose middles an outline encloses by the even-odd rule, (SIDE, SIDE)."""
+    x, y = np.meshgrid(np.arange(SIDE) + 0.5, np.arange(SIDE) + 0.5)
+    inside = np.zeros((SIDE, SIDE), bool)
+    for (x1, y1), (x2, y2) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        crosses = (y1 > y) != (y2 > y)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            inside ^= crosses & (x < (x2 - x1) * (y - y1) / (y2 - y1) + x1)
+    return inside
+
+
+def test_outlines_enclose_the_pixels_of_their_classes(packing_world: PackingWorld, tmp_path: Path) -> None:
+    request = GenerateRequest(project_id=PROJECT, count=15, formats=[DatasetFormat.YOLO], split=SPLIT)
+    job, drawn = packing_world.packed(request)
+    folder = packing_world.unpacked(job, "yolo", tmp_path / "yolo")
+    data = yaml.safe_load((folder / "data.yaml").read_text())
+    assert data["names"] == {0: "disc, red", 1: "bar: left", 2: "bar: right"}
+    seen = 0
+    for part in ("train", "val"):
+        for path in sorted((folder / data[part]).iterdir()):
+            mask = drawn[int(path.stem)].labels.mask
+            assert mask is not None
+            found = np.zeros_like(mask)
+            for line in label_path(path).read_text().splitlines():
+                number, *shares = line.split()
+                corners = np.array(shares, np.float64).reshape(-1, 2)
+                assert (corners >= 0).all()
+                assert (corners <= 1).all()
+                region = filled(corners * SIDE)
+                assert region.sum() >= 4
+                assert (mask[region] == int(number) + 1).all()
+                found[region] = int(number) + 1
+            left_out = (mask != 255) & (mask != found)
+            assert left_out.sum() == (mask[10, 20] == 3)  # the one pixel that stands alone
+            seen += 1
+    assert seen == 15
+
+
+def test_an_image_without_a_region_has_an_empty_file(packing_world: PackingWorld, tmp_path: Path) -> None:
+    folder = unpacked(packing_world, tmp_path)
+    assert [path.name for path in folder.glob("labels/*/000000004.txt") if path.read_bytes() == b""] == [
+        "000000004.txt"
+    ]
+    assert [path.read_bytes() for path in folder.glob("labels-pose/*/000000004.txt")] == [b""]
+
+
+@pytest.mark.parametrize(
+    ("schema", "labels", "data"),
+    [
+        (EVERY_KIND, "labels-pose", "data-pose.yaml"),
+        (LabelSchema(keypoints=EVERY_KIND.keypoints), "labels", "data.yaml"),
+    ],
+)
+def test_poses_hold_the_points(
+    packing_world: PackingWorld, tmp_path: Path, schema: LabelSchema, labels: str, data: str
+) -> None:
+    request = GenerateRequest(project_id=PROJECT, count=15, formats=[DatasetFormat.YOLO])
+    job, drawn = packing_world.packed(request, schema)
+    folder = packing_world.unpacked(job, "yolo", tmp_path / "yolo")
+    facts = yaml.safe_load((folder / data).read_text())
+    assert (facts["kpt_shape"], facts["flip_idx"], facts["names"]) == ([3, 3], [0, 2, 1], {0: "object"})
+    assert facts["train"] == facts["val"] == "images/train"
+    for index, entry in enumerate(drawn):
+        points = entry.labels.keypoints
+        assert points is not None
+        for line in (folder / labels / "train" / f"{index:09d}.txt").read_text().splitlines():
+            number, x, y, width, height, *rest = map(float, line.split())
+            assert number == 0
+            found = np.array(rest).reshape(-1, 3) * [SIDE, SIDE, 1]
+            assert np.abs(found - np.where(points[:, 2:] > 0, points, 0)).max() < 1e-4
+            inside = points[points[:, 2] > 0, :2] / SIDE
+            assert (np.abs(inside - [x, y]) <= np.array([width, height]) / 2 + 1e-6).all()
+            assert x - width / 2 >= -1e-6
+            assert x + width / 2 <= 1 + 1e-6
+
+
+def test_outlines_drawn_by_another_library_are_the_regions(packing_world: PackingWorld, tmp_path: Path) -> None:
+    """Pillow draws borders as well as insides: at a scale where that is little, a region is what it was."""
+    request = GenerateRequest(project_id=PROJECT, count=3, formats=[DatasetFormat.YOLO])
+    job, drawn = packing_world.packed(request)
+    folder = packing_world.unpacked(job, "yolo", tmp_path / "yolo")
+    for index, entry in enumerate(drawn):
+        mask = entry.labels.mask
+        assert mask is not None
+        canvas = Image.new("L", (SIDE * FINE, SIDE * FINE))
+        for line in (folder / f"labels/train/{index:09d}.txt").read_text().splitlines():
+            number, *shares = line.split()
+            corners = np.array(shares, np.float64).reshape(-1, 2) * SIDE * FINE
+            ImageDraw.Draw(canvas).polygon([(x, y) for x, y in corners.tolist()], fill=int(number) + 1)
+        for value in (1, 2, 3):
+            drawn_there = np.asarray(canvas) == value
+            expected = (mask == value).repeat(FINE, axis=0).repeat(FINE, axis=1)
+            if expected.any():
+                assert (drawn_there & expected).sum() / (drawn_there | expected).sum() > 0.97
