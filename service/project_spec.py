@@ -19,6 +19,7 @@ FILE = "project.json"
 
 _MAX_ATTRIBUTES = 64
 _MAX_LINES = 1024
+_MAX_VALUES = 30_000
 _INCONSISTENT = "inconsistent"
 _LAYOUT = "compare with the example of `POST /projects` at /docs"
 
@@ -197,7 +198,11 @@ class ProjectSpec(Record):
 def parse_project(data: bytes, max_classes: int) -> tuple[ProjectSpec | None, list[Complaint]]:
     """The project that `data` describes, or everything that is wrong with it."""
     try:
-        spec = ProjectSpec.model_validate(load_json(data))
+        content = load_json(data)
+        if _values(content) > _MAX_VALUES:
+            message = f"it holds more than {_MAX_VALUES} names and numbers"
+            return None, [Complaint(file=FILE, message=message, remedy="describe one project only")]
+        spec = ProjectSpec.model_validate(content)
     except ValidationError as error:
         return None, complaints_of(error)
     except JsonRefused as refusal:
@@ -206,6 +211,17 @@ def parse_project(data: bytes, max_classes: int) -> tuple[ProjectSpec | None, li
         message = f"{len(spec.classes)} classes are more than {max_classes}"
         return None, [Complaint(file=FILE, field="classes", message=message, remedy="join some classes")]
     return spec, []
+
+
+def _values(content: Any) -> int:
+    """How many values `content` holds on all its levels: what checking it costs grows with them."""
+    count, open_ = 0, [content]
+    while open_:
+        node = open_.pop()
+        inner = list(node.values()) if isinstance(node, dict) else node if isinstance(node, list) else []
+        count += len(inner)
+        open_.extend(inner)
+    return count
 
 
 def complaints_of(error: ValidationError, file: str = FILE) -> list[Complaint]:

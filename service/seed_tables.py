@@ -7,7 +7,7 @@ from service.attribute_files import MAX_BYTES as ATTRIBUTE_BYTES
 from service.attribute_files import Attributes, read_attributes
 from service.coco_keypoints import read_coco_keypoints
 from service.csv_table import read_table
-from service.file_faults import FileFaults, read_bounded
+from service.file_faults import FileFaults, read_bounded, shortened
 from service.keypoint_files import MAX_BYTES as KEYPOINT_BYTES
 from service.keypoint_files import Keypoints, read_keypoint_csv
 from service.label_schema import LabelKind
@@ -128,4 +128,4 @@ def forced_names(files: SeedFiles, spec: ProjectSpec) -> tuple[set[str], list[Co
             complaints.append(Complaint(file=PROJECT_FILE, field=field, message=message, remedy=remedy))
         else:
             names.add(name)
-    return names, complaints
+    return names, shortened(complaints)

@@ -107,6 +107,10 @@ def bear_files(
     """
     if not kinds or set(kinds) - set(KINDS):
         raise ValueError(f"label kinds are some of {', '.join(KINDS)}")
+    return _files(count, first_seed, size, generator, kinds)
+
+
+def _files(count: int, first_seed: int, size: int, generator: str, kinds: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     yield "project.json", _json(_project(count, generator, kinds))
     names: list[str] = []
     annotations: list[dict[str, Any]] = []
@@ -136,10 +140,13 @@ def write_upload(out: Path, files: Iterator[tuple[str, bytes]]) -> None:
     if out.suffix == ".zip":
         out.parent.mkdir(parents=True, exist_ok=True)
         partial = out.with_name(f".{out.name}.partial")
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
-            for name, content in files:
-                archive.writestr(zipfile.ZipInfo(name, _FIXED_DATE), content)
-        partial.replace(out)
+        try:
+            with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+                for name, content in files:
+                    archive.writestr(zipfile.ZipInfo(name, _FIXED_DATE), content)
+            partial.replace(out)
+        finally:
+            partial.unlink(missing_ok=True)
         return
     for name, content in files:
         path = out / name

@@ -126,6 +126,7 @@ CASES: list[tuple[str, Callable[[], Files], str | None, str]] = [
     ("nested deep", project_text(b"[" * 100_000), "project.json", "nested too deep"),
     ("a surrogate as field", project_text(b'{"\\ud800": 1}'), "project.json", "unicode"),
     ("very many faults", project_text(b'{"classes": [' + b"0," * 5000 + b"0]}"), "project.json", "more faults"),
+    ("very many values", project_text(b"[" + b"0," * 50_000 + b"0]"), "project.json", "more than 30000 names"),
     ("forced stranger", with_project(forced_seeds=["bear09"]), "project.json", "'bear09' is the NAME of no image"),
     ("forced twice", with_project(forced_seeds=["bear00"] * 2), "project.json", "'bear00' is there twice"),
     ("forced is no list", with_project(forced_seeds="bear00"), "project.json", "valid list"),

@@ -1,6 +1,7 @@
 """Fitting against independent arithmetic, and masks that are never blended."""
 
 import io
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from service.fitting import fit_image, fit_labels, plan_fitting
+from service.fitting import fit_image, fit_labels, fit_points, plan_fitting
 
 sizes = st.tuples(st.integers(1, 300), st.integers(1, 300))
 
@@ -44,6 +45,27 @@ def test_a_mask_pixel_is_the_one_its_centre_lies_in(size: tuple[int, int], resol
         y = int(np.floor((row + top + 0.5) * height / fitting.resized[1] + 1e-9))
         x = int(np.floor((column + left + 0.5) * width / fitting.resized[0] + 1e-9))
         assert fitted[row, column] == mask[y, x]
+
+
+@given(size=sizes, place=st.tuples(st.floats(0, 1), st.floats(0, 1)), resolution=st.sampled_from([8, 64, 100]))
+def test_a_point_stays_on_the_pixel_it_is_drawn_on(
+    size: tuple[int, int], place: tuple[float, float], resolution: int
+) -> None:
+    """The closed form in exact fractions; and what lies in the crop is what stays."""
+    fitting = plan_fitting(size, resolution)
+    drawn = [place[axis] * size[axis] for axis in (0, 1)]
+    exact = [Fraction(drawn[axis]) * fitting.resized[axis] / size[axis] - fitting.crop[axis] for axis in (0, 1)]
+    (x, y, visibility), hidden = fit_points(np.array([[*drawn, 2.0], [*drawn, 0.0]]), fitting)
+    assert hidden.tolist() == [0, 0, 0]
+    if all(-1e-9 < value < resolution + 1e-9 for value in exact) and visibility == 0:
+        assert any(value < 1e-9 or value > resolution - 1e-9 for value in exact), "on the border, by rounding"
+    elif all(0 <= value <= resolution for value in exact):
+        assert (x, y, visibility) == pytest.approx((float(exact[0]), float(exact[1]), 2), abs=1e-5)
+        assert np.float32(x) < resolution and np.float32(y) < resolution
+    else:
+        assert (x, y, visibility) == (0, 0, 0) or min(
+            abs(value - edge) for value in exact for edge in (0, resolution)
+        ) < 1e-9
 
 
 @given(size=sizes)

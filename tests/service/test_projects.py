@@ -2,7 +2,9 @@
 
 import io
 import json
+import re
 import threading
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -10,13 +12,14 @@ import pytest
 from PIL import Image
 
 from service.ledger import Ledger
+from service.project_spec import parse_project
 from service.projects import Upload, create_project
 from service.records import JobError, ProjectRecord
 from service.settings import Settings
 from service.stores import FileStore, StoreUnavailable
 from service.uploads import UploadedFile
 from tests.service.jobs import make_generator, make_job
-from tests.service.uploads import PROJECT, good_files, image_bytes, mask_bytes, post_files, post_zip, zipped
+from tests.service.uploads import PROJECT, good_files, image_bytes, mask_bytes, png, post_files, post_zip, zipped
 
 FOLDER = {f"my bears/{name}": data for name, data in good_files(3).items()}
 DROPPINGS = {
@@ -92,6 +95,7 @@ def test_projects_are_listed(api: httpx.Client) -> None:
     project = post_files(api, good_files()).json()
     rows = api.get("/projects").json()["projects"]
     assert [(row["id"], row["seeds"], row["classes"]) for row in rows] == [(project["id"], 2, 3)]
+    assert (rows[0]["label_kinds"], rows[0]["keypoints"], rows[0]["attributes"]) == (["segmentation"], 0, 0)
 
 
 def test_a_project_in_use_is_not_deleted(api: httpx.Client, api_store: FileStore, api_ledger: Ledger) -> None:
@@ -159,3 +163,44 @@ def test_uploads_at_the_same_time_do_not_mix(api: httpx.Client, api_store: FileS
     assert got == {f"Bears {number}": number + 1 for number in range(4)}
     keys = [ProjectRecord.key(answer.json()["id"]) for answer in answers]
     assert all(api_store.exists(key) for key in keys)
+
+
+def test_the_document_describes_an_upload_that_is_taken(api: httpx.Client) -> None:
+    """The example stands for itself, and no reference in the schema leads nowhere."""
+    body = api.get("/openapi.json").json()["paths"]["/projects"]["post"]["requestBody"]
+    schema = body["content"]["multipart/form-data"]["schema"]["properties"]["project"]
+    assert "$ref" not in json.dumps(schema)
+    assert {"classes", "keypoints", "depth", "attributes", "forced_seeds"} <= set(schema["properties"])
+    spec, complaints = parse_project(json.dumps(schema["example"]).encode(), 255)
+    assert complaints == []
+    assert spec is not None
+    assert spec.keypoints is not None
+
+
+def test_the_example_of_the_readme_is_taken(api: httpx.Client) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    section = readme[readme.index("## What to upload") : readme.index("## A generator of your own")]
+    project, coco = re.findall(r"```json\n(.+?)```", section, re.DOTALL)[:2]
+    left, right = zip(*([*re.split(r" {4,}", line), ""][:2] for line in _tables(section)), strict=True)
+    files = {
+        "project.json": project.replace("toy-bears", "toy").encode(),
+        "classes.csv": "\n".join(right).encode(),
+    }
+    depth = png(Image.fromarray(np.full((64, 64), 1500, np.uint16)))
+    for name in ("NAME", "OTHER"):
+        files |= {f"images/{name}.png": image_bytes(), f"depth/{name}.png": depth}
+        files[f"segmentation/{name}.png"] = mask_bytes(values=2)
+    points = [line for line in left if line]
+    points += [line.replace("NAME", "OTHER").replace(",,,0", ",3,4,1") for line in points[1:]]
+    answer = post_files(api, files | {"keypoints.csv": "\n".join(points).encode()})
+    assert answer.status_code == 201, answer.text
+    assert [seed["visible_points"] for seed in answer.json()["seeds"]] == [1, 1]
+    content = json.loads(coco)
+    content["images"].append({"id": 2, "file_name": "OTHER.png"})
+    content["annotations"].append({"image_id": 2, "keypoints": [1, 2, 2, 3, 4, 2, 5, 6, 2]})
+    answer = post_files(api, files | {"keypoints.json": json.dumps(content).encode()})
+    assert answer.status_code == 201, answer.text
+
+
+def _tables(section: str) -> list[str]:
+    return next(block for block in section.split("```") if "image,point" in block).strip().splitlines()
