@@ -9,17 +9,27 @@ import numpy as np
 import pytest
 
 from labelmint.verify import DatasetBroken, verify_png_zip
-from service.label_schema import LabelClass
-from workers.png import image_png, mask_png, palette
-from workers.png_format import Enclosures, png_zip
+from service.label_schema import Attribute, DepthSchema, Keypoint, KeypointSchema, LabelClass, LabelSchema
+from service.requests import DatasetFormat
+from workers.formats import FORMATS, Description, Enclosures, stored_zip
+from workers.png import depth_png, image_png, mask_png, palette
 from workers.tars import PackedSample, SampleFacts
 
 CLASSES = [LabelClass(name="floor", color="#101010"), LabelClass(name="bear", color="#8b5a2b")]
+SCHEMA = LabelSchema(
+    classes=CLASSES,
+    keypoints=KeypointSchema(points=[Keypoint(name="nose")]),
+    depth=DepthSchema(scale=0.5, minimum=1, maximum=2),
+    attributes=[Attribute(name="species", values=["panda", "koala"])],
+)
 MASK = np.array([[0, 0], [0, 1]], np.uint8)
 FACTS = {
     "count": 3,
     "resolution": 2,
     "classes": [{"index": index, "name": row.name, "color": row.color} for index, row in enumerate(CLASSES)],
+    "keypoints": {"points": [{"name": "nose"}]},
+    "depth": {"scale": 0.5},
+    "attributes": [{"name": "species", "values": ["panda", "koala"]}],
 }
 
 
@@ -27,9 +37,16 @@ FACTS = {
 def members(tmp_path: Path) -> dict[str, bytes]:
     """The members of a good dataset of three samples."""
     image, mask = image_png(np.zeros((2, 2, 3), np.uint8)), mask_png(MASK, palette(CLASSES))
-    samples = [PackedSample(SampleFacts(index, 0.5, [3, 1]), image, mask) for index in range(3)]
-    enclosures = Enclosures(lambda: FACTS, lambda: "# card", lambda: b"png")
-    (tmp_path / "good.zip").write_bytes(b"".join(png_zip(samples, CLASSES, enclosures, 3, 0)))
+    depth = depth_png(np.ones((2, 2), np.float32), 0.5)
+    samples = [
+        PackedSample(
+            SampleFacts(index, index, 0, 0.5, {}, [3, 1], [(1.5, 0.5, 2)], [index % 2]), image, "png", mask, depth
+        )
+        for index in range(3)
+    ]
+    enclosures = Enclosures(lambda: FACTS, lambda layout: f"# {layout.name}", lambda: b"png")
+    description = Description("Bears", SCHEMA, 2, None, enclosures)
+    (tmp_path / "good.zip").write_bytes(b"".join(stored_zip(FORMATS[DatasetFormat.PNG].members(samples, description))))
     with zipfile.ZipFile(tmp_path / "good.zip") as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
@@ -48,6 +65,17 @@ def test_a_good_dataset_is_counted(members: dict[str, bytes], tmp_path: Path) ->
         ("floor", 0.75, 1.0),
         ("bear", 0.25, 1.0),
     ]
+
+
+def test_ignored_pixels_are_in_no_share(members: dict[str, bytes], tmp_path: Path) -> None:
+    ignored = np.array([[0, 255], [255, 1]], np.uint8)
+    members["masks/000000001.png"] = mask_png(ignored, palette(CLASSES))
+    good = b'"coverage": {"floor": 0.75, "bear": 0.25}'
+    lines = members["metadata.jsonl"].splitlines()
+    lines[1] = lines[1].replace(good, b'"coverage": {"floor": 0.5, "bear": 0.5}')
+    members["metadata.jsonl"] = b"\n".join(lines)
+    [floor, _] = verify_png_zip(zipped(members, tmp_path / "x.zip"), 3).classes
+    assert floor.share_of_pixels == 7 / 10
 
 
 def test_something_that_is_no_zip_is_broken(tmp_path: Path) -> None:
@@ -88,6 +116,31 @@ def other_count(members: dict[str, bytes]) -> None:
     members["dataset.json"] = json.dumps({**FACTS, "count": 4}).encode()
 
 
+def depth_of_eight_bits(members: dict[str, bytes]) -> None:
+    members["depth/000000001.png"] = members["masks/000000001.png"]
+
+
+def depth_missing(members: dict[str, bytes]) -> None:
+    del members["depth/000000002.png"]
+
+
+def keypoint_outside(members: dict[str, bytes]) -> None:
+    members["metadata.jsonl"] = members["metadata.jsonl"].replace(b"[1.5, 0.5, 2]", b"[2.5, 0.5, 2]", 1)
+
+
+def keypoint_missing(members: dict[str, bytes]) -> None:
+    members["metadata.jsonl"] = members["metadata.jsonl"].replace(b"[[1.5, 0.5, 2]]", b"[]", 1)
+
+
+def value_that_no_attribute_has(members: dict[str, bytes]) -> None:
+    members["metadata.jsonl"] = members["metadata.jsonl"].replace(b"koala", b"tapir")
+
+
+def suffix_of_another_format(members: dict[str, bytes]) -> None:
+    members["metadata.jsonl"] = members["metadata.jsonl"].replace(b"images/000000001.png", b"images/000000001.jpg")
+    members["images/000000001.jpg"] = members.pop("images/000000001.png")
+
+
 def mask_missing(members: dict[str, bytes]) -> None:
     del members["masks/000000001.png"]
 
@@ -99,6 +152,12 @@ def image_cut_short(members: dict[str, bytes]) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
+        depth_of_eight_bits,
+        depth_missing,
+        keypoint_outside,
+        keypoint_missing,
+        value_that_no_attribute_has,
+        suffix_of_another_format,
         mask_missing,
         image_cut_short,
         metadata_line_removed,
