@@ -11,7 +11,7 @@ from torch import Tensor
 
 def to_uint8(images: Tensor) -> npt.NDArray[np.uint8]:
     """Network images (B, 3, H, W) in [-1, 1] → uint8 (B, H, W, 3); what lies outside is clamped."""
-    scaled = ((images.float() + 1) * 127.5).round_().clamp_(0, 255).to(torch.uint8)
+    scaled = (images.float() + 1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
     return scaled.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 

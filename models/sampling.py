@@ -2,34 +2,40 @@
 
 Sample i of a job depends on (job seed, i) alone: its latents come from a counter-based random generator keyed by both,
 batches have one fixed size whatever is asked for, and no sample sees another. A candidate whose uncertainty exceeds the
-threshold is drawn again, so that exactly the samples asked for come out.
+threshold, or that does not show what its index was wished to show, is drawn again, so that exactly the samples asked
+for come out.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from models.bundle import GeneratorBundle
+from models.candidates import Candidates, CandidateSource
 from models.device import fast_precision
 from models.labeler import Labeler
-from models.pictures import to_uint8
+from models.labeling import LabelingKernel
+from models.labels import ImageLabels
 
 ATTEMPTS = 16
-"""Draws per sample; if all are too uncertain, the least uncertain of them is delivered."""
+"""Draws for a sample unless told otherwise; if none of them will do, the best is delivered."""
+
+WAITING_BYTES = 64 * 2**20
+"""About how much finished samples may take while they wait for an earlier one."""
 
 
-@dataclass(frozen=True)
-class Sample:
-    """image: uint8 (H, W, 3). mask: uint8 (H, W), class indices. uncertainty: as in `Labels`, in nats."""
+CPU_BATCH_PIXELS = 2**17
+GPU_BATCH_PIXELS = 2**23
+LARGEST_BATCH = 64
 
-    index: int
-    image: npt.NDArray[np.uint8]
-    mask: npt.NDArray[np.uint8]
-    uncertainty: float
+
+def batch_size(bundle: GeneratorBundle) -> int:
+    """How many candidates to make at once: fixed by resolution and kind of device, never by what is asked for, because
+    a convolution may round differently in batches of another size."""
+    budget = CPU_BATCH_PIXELS if bundle.device.type == "cpu" else GPU_BATCH_PIXELS
+    return max(1, min(LARGEST_BATCH, budget // bundle.resolution**2))
 
 
 def latent(job_seed: int, index: int, attempt: int, z_dim: int) -> npt.NDArray[np.float32]:
@@ -38,24 +44,99 @@ def latent(job_seed: int, index: int, attempt: int, z_dim: int) -> npt.NDArray[n
     return random.standard_normal(z_dim, dtype=np.float32)
 
 
-def batch_size(bundle: GeneratorBundle) -> int:
-    """How many samples to make at once: fixed by resolution and kind of device, never by what is asked for, because a
-    convolution may round differently in batches of another size."""
-    pixels = bundle.resolution**2
-    budget = 2**17 if bundle.device.type == "cpu" else 2**23
-    return max(1, min(64, budget // pixels))
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """image: uint8 (H, W, 3). uncertainty, kinds: as in `Labels`. attempts: candidates it took. met: whether it shows
+    what was wished for, true without a wish."""
+
+    index: int
+    image: npt.NDArray[np.uint8]
+    labels: ImageLabels
+    uncertainty: float
+    kinds: dict[str, float]
+    attempts: int
+    met: bool
 
 
-@torch.inference_mode()
-def label_latents(
-    bundle: GeneratorBundle, labeler: Labeler, z: Tensor, truncation: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Images float32 (B, 3, R, R), masks uint8 (B, R, R) and uncertainty float32 (B,) of latents z (B, z_dim)."""
-    w = bundle.generator.mapping(z.to(bundle.device), truncation)
-    codes = bundle.generator.broadcast(w)
-    images, features = bundle.generator.synthesis(codes, fast_precision(bundle.device))
-    labels = labeler.label(features)
-    return images, labels.masks, labels.uncertainty
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a sample is to show. attribute: the index of an attribute and of its value. coverage: a class of the
+    segmentation and the least share of the image's pixels that it takes, ignored pixels not counted as its own."""
+
+    attribute: tuple[int, int] | None = None
+    coverage: tuple[int, float] | None = None
+
+    def met(self, candidates: Candidates, row: int) -> bool:
+        """Whether a candidate shows it; never, if the labels have no such kind."""
+        if self.attribute is not None:
+            place, value = self.attribute
+            if candidates.attributes is None or candidates.attributes[row, place] != value:
+                return False
+        if self.coverage is not None:
+            index, least = self.coverage
+            if candidates.masks is None or np.count_nonzero(candidates.masks[row] == index) < (
+                least * candidates.masks[row].size
+            ):
+                return False
+        return True
+
+
+@dataclass(slots=True)
+class _Pending:
+    """An index without its sample yet. drawn: attempts handed out; judged: attempts looked at."""
+
+    index: int
+    wish: Wish | None
+    drawn: int = 0
+    judged: int = 0
+    best: Sample | None = field(default=None)
+
+    def judge(self, candidates: Candidates, row: int, threshold: float, max_attempts: int) -> Sample | None:
+        """Look at the next attempt; the sample, once it is settled."""
+        self.judged += 1
+        uncertainty = candidates.uncertainty[row]
+        met = self.wish is None or self.wish.met(candidates, row)
+        if self.best is None or (not met, uncertainty) < (not self.best.met, self.best.uncertainty):
+            kinds = {kind: values[row] for kind, values in candidates.kinds.items()}
+            image, labels = candidates.images[row].copy(), candidates.labels(row)
+            self.best = Sample(self.index, image, labels, uncertainty, kinds, self.judged, met)
+        if met and uncertainty <= threshold:
+            return self.best
+        if self.judged < max_attempts:
+            return None
+        best = self.best
+        return Sample(best.index, best.image, best.labels, best.uncertainty, best.kinds, max_attempts, best.met)
+
+
+class _Schedule:
+    """Which attempts enter the next batch: the next one of every pending index, oldest first; then new indices; then,
+    where there is room, further attempts of pending ones ahead of time, which are thrown away if an earlier one will
+    do."""
+
+    def __init__(self, indices: range, wish: Callable[[int], Wish | None] | None, max_attempts: int) -> None:
+        self.upcoming, self.wish, self.max_attempts = iter(indices), wish, max_attempts
+        self.pending: dict[int, _Pending] = {}
+
+    def next_batch(self, size: int, new: int) -> list[_Pending]:
+        """At most `size` attempts, of which at most `new` are of new indices."""
+        batch: list[_Pending] = []
+        for pending in self.pending.values():
+            self._draw(pending, batch, size)
+        while len(batch) < size and new > 0 and (index := next(self.upcoming, None)) is not None:
+            pending = self.pending[index] = _Pending(index, self.wish(index) if self.wish else None)
+            self._draw(pending, batch, size)
+            new -= 1
+        drawn = -1
+        while self.pending and drawn < len(batch) < size:
+            drawn = len(batch)
+            for pending in self.pending.values():
+                self._draw(pending, batch, size)
+        return batch
+
+    def _draw(self, pending: _Pending, batch: list[_Pending], size: int) -> None:
+        if len(batch) < size and pending.drawn < self.max_attempts:
+            pending.drawn += 1
+            batch.append(pending)
 
 
 def labeled_samples(
@@ -65,6 +146,11 @@ def labeled_samples(
     indices: range,
     truncation: float = 1.0,
     discard_fraction: float = 0.1,
+    *,
+    ignore_fraction: float = 0.0,
+    condition: int | None = None,
+    wish: Callable[[int], Wish | None] | None = None,
+    max_attempts: int = ATTEMPTS,
 ) -> Iterator[Sample]:
     """The samples of `indices`, in order; memory does not grow with their number.
 
@@ -73,42 +159,51 @@ def labeled_samples(
         indices: consecutive and increasing.
         truncation: psi in [0, 1].
         discard_fraction: share of random samples that count as too uncertain, in [0, 1).
+        ignore_fraction: share of each image's pixels, the most uncertain ones, whose mask is 255.
+        condition: the class of a conditional generator; without one, its classes take turns by index.
+        wish: index → what that sample is to show, a pure function.
+        max_attempts: candidates for one sample. If none of them will do, the least uncertain of those that show what
+            was wished for is delivered; if none shows it, the least uncertain of all, with `met` false.
+
+    Raises:
+        ValueError: a condition that the generator does not have, or no attempts.
     """
+    conditions = bundle.generator.architecture.c_dim
+    if condition is not None and not 0 <= condition < conditions:
+        raise ValueError(f"condition {condition}: the generator has {conditions or 'no'} classes")
+    if max_attempts < 1:
+        raise ValueError(f"max_attempts {max_attempts}: a sample takes at least one")
+    source = CandidateSource(
+        bundle, LabelingKernel(labeler, fast_precision(bundle.device)), truncation, ignore_fraction
+    )
     threshold = labeler.discard_threshold(discard_fraction, truncation)
+    schedule = _Schedule(indices, wish, max_attempts)
     size, z_dim = batch_size(bundle), bundle.generator.architecture.z_dim
-    upcoming = iter(indices)
-    retries: list[tuple[int, int]] = []
+    window = max(size, WAITING_BYTES // _sample_bytes(bundle, labeler))
     finished: dict[int, Sample] = {}
-    best: dict[int, Sample] = {}
     next_out = indices.start
     while next_out < indices.stop:
-        # The oldest first, so that what waits for an earlier sample to come out stays short.
-        candidates = retries[:size]
-        retries = retries[size:]
-        while len(candidates) < size and len(finished) < 64 * size and (index := next(upcoming, None)) is not None:
-            candidates.append((index, 0))
+        batch = schedule.next_batch(size, window - len(finished) - len(schedule.pending))
         z = np.zeros((size, z_dim), dtype=np.float32)
-        for row, (index, attempt) in enumerate(candidates):
-            z[row] = latent(job_seed, index, attempt, z_dim)
-        images, masks, uncertainty = label_latents(bundle, labeler, torch.from_numpy(z), truncation)
-        pixels, classes = to_uint8(images), masks.cpu().numpy()
-        for row, ((index, attempt), score) in enumerate(zip(candidates, uncertainty.tolist(), strict=False)):
-            if index not in best or score < best[index].uncertainty:
-                best[index] = Sample(index, pixels[row].copy(), classes[row].copy(), score)
-            if score <= threshold or attempt + 1 == ATTEMPTS:
-                finished[index] = best.pop(index)
-            else:
-                retries.append((index, attempt + 1))
+        classes = [condition or 0] * size if conditions else None
+        attempts: dict[int, int] = {}
+        for row, pending in enumerate(batch):
+            attempt = attempts[pending.index] = attempts.get(pending.index, pending.judged - 1) + 1
+            z[row] = latent(job_seed, pending.index, attempt, z_dim)
+            if classes and condition is None:
+                classes[row] = pending.index % conditions
+        candidates = source.make(z, classes)
+        for row, pending in enumerate(batch):
+            if pending.index not in schedule.pending:
+                continue
+            if (sample := pending.judge(candidates, row, threshold, max_attempts)) is not None:
+                finished[pending.index] = sample
+                del schedule.pending[pending.index]
         while next_out in finished:
             yield finished.pop(next_out)
             next_out += 1
 
 
-def pilot_uncertainty(
-    bundle: GeneratorBundle, labeler: Labeler, count: int, truncation: float, seed: int
-) -> Iterator[Tensor]:
-    """The uncertainty of random samples, batch by batch, `count` in all."""
-    size, z_dim = batch_size(bundle), bundle.generator.architecture.z_dim
-    for start in range(0, count, size):
-        z = torch.from_numpy(np.stack([latent(seed, start + row, 0, z_dim) for row in range(size)]))
-        yield label_latents(bundle, labeler, z, truncation)[2][: min(size, count - start)]
+def _sample_bytes(bundle: GeneratorBundle, labeler: Labeler) -> int:
+    layout = labeler.architecture.layout
+    return bundle.resolution**2 * (3 + bool(layout.classes) + 4 * (layout.depth is not None))
