@@ -68,7 +68,7 @@ def test_whoever_cancels_finds_checkpoint_and_generator(tmp_path: Path) -> None:
     assert (tmp_path / "run" / NEWEST).exists()
     load_generator(tmp_path / "run" / "weights.safetensors", torch.device("cpu"))
     seen: list[TrainingProgress] = []
-    train(tmp_path, seen.append, replace(ADA, images=1_000))
+    train(tmp_path, seen.append, replace(ADA, images=160))
     assert seen[0].images > 48
     assert seen[0].eta_s > 0
 
