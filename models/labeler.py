@@ -6,7 +6,7 @@ levels of one resolution are added there, and each resolution is upsampled once.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -189,17 +189,24 @@ class Labeler(nn.Module):
 
     def forward(self, features: list[Tensor]) -> HeadOutputs:
         """What every member says, from the style blocks' outputs of a batch, coarse to fine."""
-        layout = self.architecture.layout
-        classes = heatmaps = depth = None
-        if self.output is not None:
-            each = self._of_pixels(features, self.output)
-            classes, heatmaps, rest = each.split(
-                (layout.classes, layout.points, each.shape[2] - layout.classes - layout.points), dim=2
-            )
-            depth = rest[:, :, 0] if layout.depth else None
         visibility, attributes = self.of_whole_images(features)
+        return replace(self.of_pixels(features), visibility=visibility, attributes=attributes)
+
+    def of_pixels(self, features: list[Tensor]) -> HeadOutputs:
+        """The part of `forward` that is said of single pixels: classes, heatmaps and depth."""
+        if self.output is None:
+            return HeadOutputs(None, None, None, None, ())
+        layout = self.architecture.layout
+        each = self._of_pixels(features, self.output)
+        classes, heatmaps, depth = each.split(
+            (layout.classes, layout.points, each.shape[2] - layout.classes - layout.points), dim=2
+        )
         return HeadOutputs(
-            classes if layout.classes else None, heatmaps if layout.points else None, depth, visibility, attributes
+            classes if layout.classes else None,
+            heatmaps if layout.points else None,
+            depth[:, :, 0] if layout.depth else None,
+            None,
+            (),
         )
 
     def of_whole_images(self, features: list[Tensor]) -> tuple[Tensor | None, tuple[Tensor, ...]]:

@@ -12,12 +12,14 @@ import safetensors.numpy
 from models.bundle import GeneratorBundle, load_bundle
 from models.device import choose_device
 from models.fitting import FitError, FitOutcome, FitSettings, Progress, fit
+from service.label_schema import LabelSchema
 from service.records import Phase, ProjectRecord, labeler_key
 from service.settings import Settings
 from service.stores.protocol import Store
 from workers.encoders import ensure_encoder
 from workers.fit_key import fit_key
 from workers.fit_lock import fit_lock
+from workers.layout import layout_of, names_of
 from workers.local_generators import fetch_generator, file_digests
 from workers.public_errors import JobFailure
 from workers.seeds import Seeds, read_seeds
@@ -56,8 +58,7 @@ def ensure_labeler(bench: Workbench, settings: FitSettings) -> str:
     with fit_lock(bench.redis, key, bench.job_id, still_missing) as prolong:
         if prolong is not None and not has_labeler(bench.store, key):
             bundle = load_bundle(folder, choose_device(bench.settings.device))
-            names = [entry.name for entry in bench.project.classes]
-            outcome = _fitted(bundle, seeds, names, settings, _progress(bench, prolong))
+            outcome = _fitted(bundle, seeds, bench.project, settings, _progress(bench, prolong))
             _publish(bench.store, key, bench.project, seeds, outcome)
     return key
 
@@ -74,10 +75,11 @@ def read_report(store: Store, key: str) -> dict[str, Any]:
 
 
 def _fitted(
-    bundle: GeneratorBundle, seeds: Seeds, names: list[str], settings: FitSettings, progress: Progress
+    bundle: GeneratorBundle, seeds: Seeds, schema: LabelSchema, settings: FitSettings, progress: Progress
 ) -> FitOutcome:
+    layout, names = layout_of(schema), names_of(schema)
     try:
-        return fit(bundle, seeds.images, seeds.masks, names, settings, progress)
+        return fit(bundle, seeds.images, seeds.labels, layout, names, settings, progress, seeds.forced)
     except FitError as refusal:
         raise JobFailure("fit-failed", f"{refusal}.") from refusal
 
@@ -115,7 +117,7 @@ def _sheet(project: ProjectRecord, seeds: Seeds, outcome: FitOutcome) -> bytes:
         SheetRow(
             name=f"seed {index}",
             seed=seeds.images[index],
-            label=seeds.masks[index],
+            labels=seeds.labels[index],
             reconstruction=outcome.reconstructions[index],
             predicted=outcome.predictions[index],
             psnr_db=row["psnr_db"],
@@ -124,4 +126,4 @@ def _sheet(project: ProjectRecord, seeds: Seeds, outcome: FitOutcome) -> bytes:
         )
         for index, row in enumerate(outcome.report["seeds"])
     ]
-    return sheet_png(rows, project.classes, f"{len(rows)} seeds and what the generator and the labeler make of them")
+    return sheet_png(rows, project, f"{len(rows)} seeds and what the generator and the labeler make of them")

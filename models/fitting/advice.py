@@ -1,0 +1,103 @@
+"""What to do about what a fit found, a sentence for each finding."""
+
+from typing import Any
+
+from models.fitting.cross_validation import LEAST_SEEDS
+from models.heads.uncertainty import CLASS, DEPTH, KEYPOINTS, SEGMENTATION
+
+FEW = 3
+"""Fewer examples than this are too few to tell what a class, a point or a value looks like."""
+
+LOW_IOU, LOW_PCK, LOW_ACCURACY, HIGH_ABS_REL, HIGH_CALIBRATION_ERROR = 0.6, 0.8, 0.9, 0.1, 0.1
+
+
+def advice(examples: dict[str, Any], held_out: dict[str, Any] | None) -> list[str]:
+    """Sentences on what `models.fitting.report` found in the seeds of a fit; none where all is well.
+
+    Args:
+        examples: counts of classes, points and values in the seeds that entered the fit.
+        held_out: figures of the cross-validation, None where there was none.
+    """
+    sentences = [
+        *_too_few(examples.get(SEGMENTATION, {}), "class", "shows it", "show it"),
+        *_too_few(examples.get(KEYPOINTS, {}), "point", "labels it", "label it"),
+    ]
+    for attribute, counts in examples.get(CLASS, {}).items():
+        sentences += _too_few(counts, f"{attribute}:", "has it", "have it")
+    if held_out is None:
+        sentences.append(
+            f"Nothing could be held out to check the labels: give at least {LEAST_SEEDS} seeds that invert well."
+        )
+        return sentences
+    sentences += _on_masks(held_out.get(SEGMENTATION, {}))
+    sentences += _on_points(held_out.get(KEYPOINTS, {}))
+    if (off := held_out.get(DEPTH, {}).get("abs_rel") or 0.0) > HIGH_ABS_REL:
+        sentences.append(
+            f"Depth of seeds held out is off by {off:.0%} on average: check that all depth maps have one unit and one "
+            "scale, and give more seeds."
+        )
+    for attribute, figures in held_out.get(CLASS, {}).items():
+        sentences += _on_attribute(attribute, figures)
+    return sentences
+
+
+def _too_few(counts: dict[str, int], what: str, one: str, several: str) -> list[str]:
+    sentences = []
+    for name, count in counts.items():
+        if count >= FEW:
+            continue
+        amount = {0: f"no seed of the fit {one}", 1: f"only one seed of the fit {one}"}.get(
+            count, f"only {count} seeds of the fit {several}"
+        )
+        sentences.append(f"{what.capitalize()} {name}: {amount}; give at least {FEW}, or leave it out of the project.")
+    return sentences
+
+
+def _on_masks(figures: dict[str, Any]) -> list[str]:
+    sentences = []
+    for name, score in figures.get("class_iou", {}).items():
+        if score is None or score >= LOW_IOU:
+            continue
+        taken = [pair for pair in figures["confused"] if pair["truth"] == name]
+        for_what = f", mostly taken for {taken[0]['predicted']}" if taken else ""
+        sentences.append(
+            f"Class {name} is labeled poorly in seeds held out (IoU {score:.2f}{for_what}): give more seeds that show "
+            "it large and clear, and check that its border is drawn alike in all of them."
+        )
+    return sentences + _on_confidence("the masks", figures)
+
+
+def _on_points(figures: dict[str, Any]) -> list[str]:
+    return [
+        f"Point {name} is found in {score:.0%} of the seeds held out (within {figures['alpha']:.0%} of the box around "
+        "the points): check that it is put in the same place in all seeds, left and right included, and give more."
+        for name, score in figures.get("point_pck", {}).items()
+        if score is not None and score < LOW_PCK
+    ]
+
+
+def _on_attribute(attribute: str, figures: dict[str, Any]) -> list[str]:
+    sentences = []
+    score = figures["accuracy"]
+    if score is not None and score < LOW_ACCURACY:
+        taken = figures["confused"][0]
+        sentences.append(
+            f"{attribute.capitalize()} is right in {score:.0%} of the seeds held out; most often {taken['truth']} is "
+            f"taken for {taken['predicted']}: give more seeds of both."
+        )
+    return sentences + _on_confidence(attribute, figures)
+
+
+def _on_confidence(what: str, figures: dict[str, Any]) -> list[str]:
+    """On being surer than right. Bins of few examples say little, so the mean over all of them counts."""
+    found = figures.get("reliability")
+    total = sum(row["count"] for row in found["bins"]) if found else 0
+    if not found or not total:
+        return []
+    ahead = sum((row["confidence"] - row["right"]) * row["count"] for row in found["bins"]) / total
+    if ahead <= HIGH_CALIBRATION_ERROR:
+        return []
+    return [
+        f"The labeler is surer of {what} than it is right, by {ahead:.0%} on average: discard more of the uncertain "
+        "samples, or give more seeds."
+    ]

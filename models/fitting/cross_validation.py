@@ -1,0 +1,119 @@
+"""How right the labels will be, learnt from the seeds alone: each is labeled by a labeler that has not seen it.
+
+The codes stay; only the labeler is fitted again, for each fold with fewer steps than the one that is kept. So the
+figures are a little worse than what they stand for.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from models.fitting.seed_features import PooledFeatures, SeedFeatures
+from models.fitting.seed_labels import LabelTensors, StackedLabels
+from models.fitting.settings import FitSettings
+from models.fitting.training import train_labeler
+from models.labeler import Labels
+from models.labels import LabelLayout
+
+LEAST_SEEDS = 5
+"""With fewer, what is left to learn from says nothing about what all of them would teach."""
+
+CHUNK = 4
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What was said of seeds that were held out, in the order of `rows`.
+
+    rows: int64 (n,), which seeds. folds: how many labelers there were. labels: of each seed. class_confidence: float32
+    (n, H, W), the probability of the class that a mask names. attribute_confidence: float32 (n, A). kinds: the
+    uncertainty (n,) of each kind.
+    """
+
+    rows: npt.NDArray[np.int64]
+    folds: int
+    labels: StackedLabels
+    class_confidence: npt.NDArray[np.float32] | None
+    attribute_confidence: npt.NDArray[np.float32] | None
+    kinds: dict[str, npt.NDArray[np.float32]]
+
+
+def fold_count(seeds: int, settings: FitSettings) -> int:
+    """How many folds so many seeds are cut into; 0 for no cross-validation."""
+    return min(settings.folds, seeds) if seeds >= LEAST_SEEDS and settings.folds > 1 else 0
+
+
+def cross_validate(
+    features: SeedFeatures,
+    labels: LabelTensors,
+    rows: Tensor,
+    layout: LabelLayout,
+    images: PooledFeatures,
+    settings: FitSettings,
+    report: Callable[[int], None],
+) -> HeldOut | None:
+    """Label every seed of `rows` by a labeler that learnt from the other folds.
+
+    Args:
+        features, labels, images: of all seeds. rows: those that are in the fit, int64.
+        report: called with the steps done, of `fold_count` × `fold_steps`.
+
+    Returns:
+        None for too few seeds, or where the settings ask for none.
+    """
+    folds = fold_count(len(rows), settings)
+    if not folds:
+        return None
+    shuffled = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(settings.seed))]
+    parts = [shuffled[fold::folds] for fold in range(folds)]
+    shorter = replace(settings, steps=settings.fold_steps)
+    said: list[_Said] = []
+    for fold, out in enumerate(parts):
+        others = torch.cat([part for part in parts if part is not out])
+
+        def tell(done: int, before: int = fold * settings.fold_steps) -> None:
+            report(before + done)
+
+        labeler = train_labeler(features, labels, others, layout, images, shorter, tell)
+        with torch.inference_mode():
+            for chunk in out.split(CHUNK):
+                outputs = labeler(features.of(chunk))
+                said.append(_Said(labeler.decode(outputs), _confidence(outputs.classes), _sure(outputs.attributes)))
+    return _joined(torch.cat(parts), folds, said)
+
+
+@dataclass(frozen=True)
+class _Said:
+    labels: Labels
+    classes: Tensor | None
+    attributes: Tensor | None
+
+
+def _confidence(logits: Tensor | None) -> Tensor | None:
+    """(B, M, K, …) → the largest mean probability (B, …)."""
+    return None if logits is None else logits.softmax(dim=2).mean(dim=1).amax(dim=1)
+
+
+def _sure(attributes: tuple[Tensor, ...]) -> Tensor | None:
+    each = [confidence for logits in attributes if (confidence := _confidence(logits)) is not None]
+    return torch.stack(each, dim=1) if each else None
+
+
+def _joined(rows: Tensor, folds: int, said: list[_Said]) -> HeldOut:
+    def cat(values: list[Tensor | None]) -> npt.NDArray[np.float32] | None:
+        there = [value for value in values if value is not None]
+        return torch.cat(there).cpu().numpy() if there else None
+
+    kinds = {kind: torch.cat([each.labels.kinds[kind] for each in said]).cpu().numpy() for kind in said[0].labels.kinds}
+    return HeldOut(
+        rows.numpy(),
+        folds,
+        StackedLabels.of_batches([each.labels for each in said]),
+        cat([each.classes for each in said]),
+        cat([each.attributes for each in said]),
+        kinds,
+    )

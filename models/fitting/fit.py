@@ -1,0 +1,227 @@
+"""Turning the images and labels of seeds into a labeler, with a report of how well that went."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from models.bundle import GeneratorBundle
+from models.fitting.advice import advice
+from models.fitting.cross_validation import HeldOut, cross_validate, fold_count
+from models.fitting.pilots import draw_pilots, pilot_batches
+from models.fitting.report import examples, held_out_figures, image_figures, number
+from models.fitting.seed_features import PooledFeatures, SeedFeatures
+from models.fitting.seed_labels import LabelNames, StackedLabels
+from models.fitting.settings import FitSettings
+from models.fitting.training import train_labeler
+from models.inversion.perceptual import PerceptualDistance
+from models.inversion.refinement import Inversions, invert
+from models.label_quality import class_iou
+from models.labeler import Labeler
+from models.labels import ImageLabels, LabelLayout
+from models.pictures import to_network, to_uint8
+
+Progress = Callable[[str, int, int], None]
+
+RANDOM_IMAGES = 128
+"""Random samples whose pooled features give the statistics of those of the seeds."""
+
+
+class FitError(ValueError):
+    """The seeds cannot be fitted; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class FitOutcome:
+    """labeler: frozen. codes: float32 (N, num_ws, w_dim). reconstructions: uint8 (N, H, W, 3). predictions: the
+    labeler's labels of the reconstructions. report: JSON values."""
+
+    labeler: Labeler
+    codes: npt.NDArray[np.float32]
+    reconstructions: npt.NDArray[np.uint8]
+    predictions: list[ImageLabels]
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What the codes of seeds and their labels came to. predictions: of every seed. held_out: of those in the fit, None
+    without a cross-validation. seconds: by phase."""
+
+    labeler: Labeler
+    predictions: StackedLabels
+    held_out: HeldOut | None
+    seconds: dict[str, float]
+
+
+def fit(
+    bundle: GeneratorBundle,
+    images: npt.NDArray[np.uint8],
+    labels: Sequence[ImageLabels],
+    layout: LabelLayout,
+    names: LabelNames,
+    settings: FitSettings,
+    progress: Progress,
+    forced: Sequence[bool] | None = None,
+) -> FitOutcome:
+    """Turn seeds into a labeler.
+
+    Args:
+        images: (N, H, W, 3) at the generator's resolution.
+        labels: of each image, every kind of the layout.
+        names: of what the layout counts.
+        progress: called with the phase (`invert`, `fit`), what is done and what there is in all; an exception that it
+            raises ends the fit.
+        forced: of each seed, whether it enters the fit however badly it inverts; by default none.
+
+    Raises:
+        FitError: no seed can be inverted.
+    """
+    truth = StackedLabels.of(labels, layout)
+    perceptual = PerceptualDistance(settings.lpips_backbone, settings.lpips_weights).to(bundle.device)
+    started = time.monotonic()
+    inversions = invert(
+        bundle,
+        perceptual,
+        to_network(images, bundle.device),
+        settings.refinement,
+        lambda done, total: progress("invert", done, total),
+    )
+    inverted = time.monotonic()
+    included = _included(inversions, settings, forced or [False] * len(images))
+    learnt = learn(bundle, inversions.codes, truth, included, layout, settings, lambda *d: progress("fit", *d))
+    report = {
+        "perceptual": {"backbone": perceptual.backbone, "weights": perceptual.source},
+        "seeds": _seed_rows(inversions, learnt, truth, included, forced, names, settings),
+        "mean_psnr_db": round(float(inversions.psnr_db.mean()), 2),
+        "mean_lpips": round(float(inversions.lpips.mean()), 4),
+        "training_iou": _training_iou(learnt.predictions, truth, included, names),
+        **_findings(learnt, truth, included, names),
+        "seconds": {"invert": round(inverted - started, 2), **learnt.seconds},
+        "settings": settings.fingerprint(),
+    }
+    return FitOutcome(
+        learnt.labeler,
+        inversions.codes.cpu().numpy(),
+        to_uint8(inversions.reconstructions),
+        learnt.predictions.each(),
+        report,
+    )
+
+
+def learn(
+    bundle: GeneratorBundle,
+    codes: Tensor,
+    truth: StackedLabels,
+    included: Sequence[bool],
+    layout: LabelLayout,
+    settings: FitSettings,
+    report: Callable[[int, int], None],
+) -> Learnt:
+    """What follows the inversion: train, cross-validate, draw pilot samples, and label the seeds.
+
+    Args:
+        codes: (N, num_ws, w_dim). truth, included: of each of them.
+        report: called with what is done and what there is in all; a batch of pilot samples counts as one step.
+    """
+    rows = torch.tensor([index for index, inside in enumerate(included) if inside])
+    checked = settings.steps + settings.fold_steps * fold_count(len(rows), settings)
+    total = checked + pilot_batches(bundle, settings)
+    seconds, mark = {}, time.monotonic()
+
+    def lap(phase: str) -> None:
+        nonlocal mark
+        seconds[phase], mark = round(time.monotonic() - mark, 2), time.monotonic()
+
+    features = SeedFeatures(bundle, codes)
+    images = PooledFeatures.of(features, RANDOM_IMAGES, settings.seed)
+    tensors = truth.tensors(bundle.device)
+    labeler = train_labeler(features, tensors, rows, layout, images, settings, lambda done: report(done, total))
+    lap("fit")
+    held_out = cross_validate(
+        features, tensors, rows, layout, images, settings, lambda done: report(settings.steps + done, total)
+    )
+    lap("cross_validate")
+    draw_pilots(bundle, labeler, settings, lambda done: report(checked + done, total))
+    lap("pilot")
+    chunks = torch.arange(len(codes)).split(8)
+    predictions = StackedLabels.of_batches([labeler.label(features.of(chunk)) for chunk in chunks])
+    return Learnt(labeler, predictions, held_out, seconds)
+
+
+def _included(inversions: Inversions, settings: FitSettings, forced: Sequence[bool]) -> list[bool]:
+    """Which seeds enter the fit: those whose reconstruction shows them, and those that are forced to."""
+    kept = [
+        force or float(psnr) >= settings.min_psnr_db for psnr, force in zip(inversions.psnr_db, forced, strict=True)
+    ]
+    if not any(kept):
+        best = float(inversions.psnr_db.max())
+        raise FitError(
+            f"none of the {len(kept)} seeds can be rebuilt by this generator (best {best:.1f} dB PSNR, needed "
+            f"{settings.min_psnr_db:.1f} dB): the images are probably not of its domain; choose a generator trained on "
+            "such images"
+        )
+    return kept
+
+
+def _why(psnr: float, included: bool, settings: FitSettings) -> str | None:
+    """Why a seed is left out, or why it is in although it should not be; None for the others."""
+    if psnr >= settings.min_psnr_db:
+        return None
+    found = f"its reconstruction reaches {psnr:.1f} dB PSNR; {settings.min_psnr_db:.1f} dB are needed"
+    return f"forced into the fit, though {found}" if included else found
+
+
+def _seed_rows(
+    inversions: Inversions,
+    learnt: Learnt,
+    truth: StackedLabels,
+    included: Sequence[bool],
+    forced: Sequence[bool] | None,
+    names: LabelNames,
+    settings: FitSettings,
+) -> list[dict[str, Any]]:
+    """What the report says of each seed; `held_out` is None for one that was not held out."""
+    unseen: dict[int, dict[str, Any]] = {}
+    if learnt.held_out is not None:
+        right = truth.rows(learnt.held_out.rows.tolist())
+        for place, index in enumerate(learnt.held_out.rows.tolist()):
+            unseen[index] = image_figures(learnt.held_out.labels, right, place, names)
+    return [
+        {
+            "index": index,
+            "psnr_db": round(float(inversions.psnr_db[index]), 2),
+            "lpips": round(float(inversions.lpips[index]), 4),
+            "p_norm": round(float(inversions.p_norm[index]), 3),
+            **image_figures(learnt.predictions, truth, index, names),
+            "held_out": unseen.get(index),
+            "included": inside,
+            "forced": bool(forced and forced[index]),
+            "reason": _why(float(inversions.psnr_db[index]), inside, settings),
+        }
+        for index, inside in enumerate(included)
+    ]
+
+
+def _training_iou(
+    predictions: StackedLabels, truth: StackedLabels, included: Sequence[bool], names: LabelNames
+) -> dict[str, float | None]:
+    if predictions.masks is None or truth.masks is None:
+        return {}
+    used = np.array(included)
+    scores = class_iou(predictions.masks[used], truth.masks[used], len(names.classes))
+    return {name: number(score) for name, score in zip(names.classes, scores, strict=True)}
+
+
+def _findings(learnt: Learnt, truth: StackedLabels, included: Sequence[bool], names: LabelNames) -> dict[str, Any]:
+    """`examples`, `held_out` and `advice` of the report."""
+    counts = examples(truth.rows([index for index, inside in enumerate(included) if inside]), names)
+    figures = None
+    if learnt.held_out is not None:
+        figures = held_out_figures(learnt.held_out, truth.rows(learnt.held_out.rows.tolist()), names)
+    return {"examples": counts, "held_out": figures, "advice": advice(counts, figures)}

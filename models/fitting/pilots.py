@@ -1,0 +1,53 @@
+"""How uncertain random samples are: drawn once at the end of a fit, so that any worker knows what to discard."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.bundle import GeneratorBundle
+from models.device import fast_precision
+from models.fitting.settings import FitSettings
+from models.labeler import Labeler
+from models.labeling import LabelingKernel
+from models.sampling import batch_size, latent
+
+
+def pilot_batches(bundle: GeneratorBundle, settings: FitSettings) -> int:
+    """How many batches `draw_pilots` draws."""
+    return sum(-(-count // batch_size(bundle)) for _, count in settings.pilots)
+
+
+def draw_pilots(
+    bundle: GeneratorBundle, labeler: Labeler, settings: FitSettings, report: Callable[[int], None]
+) -> None:
+    """Let the labeler remember how uncertain random samples are; `report` is called with the batches drawn.
+
+    The kinds are standardised by the samples of the largest truncation, which are the most varied.
+    """
+    kernel = LabelingKernel(labeler, fast_precision(bundle.device))
+    drawn = 0
+    rows: list[dict[str, Tensor]] = []
+    for truncation, count in settings.pilots:
+        batches = []
+        for start in range(0, count, batch_size(bundle)):
+            batches.append(_uncertainty(bundle, kernel, truncation, settings.seed, start))
+            drawn += 1
+            report(drawn)
+        rows.append({kind: torch.cat([batch[kind] for batch in batches])[:count] for kind in labeler.kinds})
+    truncations = [truncation for truncation, _ in settings.pilots]
+    labeler.standardise_uncertainty(rows[int(np.argmax(truncations))])
+    labeler.remember_uncertainty(truncations, [labeler.combined(kinds) for kinds in rows])
+
+
+@torch.inference_mode()
+def _uncertainty(
+    bundle: GeneratorBundle, kernel: LabelingKernel, truncation: float, seed: int, start: int
+) -> dict[str, Tensor]:
+    """The uncertainty of each kind for one batch of random samples, the first of them number `start`."""
+    size, generator = batch_size(bundle), bundle.generator
+    z = torch.from_numpy(np.stack([latent(seed, start + row, 0, generator.architecture.z_dim) for row in range(size)]))
+    classes = generator.mapping.random_classes(size, torch.Generator().manual_seed(seed + start))
+    codes = generator.broadcast(generator.mapping(z.to(bundle.device), truncation, classes))
+    return kernel.label(generator.synthesis(codes, fast_precision(bundle.device))[1]).kinds

@@ -1,0 +1,47 @@
+"""How seeds become a labeler."""
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from models.inversion.perceptual import Backbone, find_backbone_weights
+from models.inversion.refinement import RefinementSettings
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """members, hidden, shared: the ensemble, see `LabelerArchitecture`. steps, batch, learning_rate: its training;
+    batch counts images. pixel_share: each member sees its own random share of the pixels of a step, which keeps members
+    different. keypoint_weight, depth_weight: of their losses beside the segmentation's. image_steps, image_decay,
+    image_noise: of the heads for whole images, their weight decay and the noise on standardised features. folds,
+    fold_steps: of the cross-validation, 0 folds for none. min_psnr_db: a seed whose reconstruction is worse does not
+    enter the fit. pilots: truncation → random samples whose uncertainty is measured; the largest truncation comes last.
+    lpips_backbone, lpips_weights: see `PerceptualDistance`; the path does not enter the fingerprint."""
+
+    members: int = 5
+    hidden: tuple[int, ...] = (24,)
+    shared: int = 48
+    steps: int = 400
+    batch: int = 4
+    learning_rate: float = 5e-3
+    pixel_share: float = 0.5
+    keypoint_weight: float = 0.05
+    depth_weight: float = 0.3
+    image_steps: int = 200
+    image_decay: float = 1.0
+    image_noise: float = 0.7
+    folds: int = 4
+    fold_steps: int = 150
+    min_psnr_db: float = 16.0
+    pilots: tuple[tuple[float, int], ...] = ((0.4, 128), (0.7, 128), (1.0, 768))
+    refinement: RefinementSettings = field(default_factory=RefinementSettings)
+    lpips_backbone: Backbone = "alex"
+    lpips_weights: Path | None = None
+    seed: int = 0
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides the result of a fit, as JSON values, for the fit key."""
+        weights = self.lpips_weights or find_backbone_weights(self.lpips_backbone)
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights else "random"
+        return asdict(self) | {"lpips_weights": digest}

@@ -1,0 +1,184 @@
+"""Training the ensemble on the seeds' features and labels, all label kinds at once.
+
+What is said of pixels and what is said of whole images share no weights: the first is trained in batches of a few
+images, the second on all of them at every step.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.fitting.seed_features import PooledFeatures, SeedFeatures
+from models.fitting.seed_labels import LabelTensors
+from models.fitting.settings import FitSettings
+from models.heads.keypoints import gaussian_targets
+from models.heads.segmentation import IGNORED
+from models.labeler import VISIBILITIES, HeadOutputs, Labeler, LabelerArchitecture
+from models.labels import LabelLayout
+
+STATISTICS_IMAGES = 16
+"""Seeds whose features give the statistics of the channels."""
+
+
+def train_labeler(
+    features: SeedFeatures,
+    labels: LabelTensors,
+    rows: Tensor,
+    layout: LabelLayout,
+    images: PooledFeatures,
+    settings: FitSettings,
+    report: Callable[[int], None],
+) -> Labeler:
+    """A labeler that has learnt from some seeds.
+
+    Args:
+        features, labels: of the same N images.
+        rows: those of them to learn from, int64 indices.
+        images: the pooled features of all of them.
+        report: called with the steps done.
+    """
+    labeler = _untrained(features, labels.rows(rows), rows, layout, images, settings)
+    if labeler.output is not None:
+        _train_pixels(labeler, features, labels, rows, settings, report)
+    if labeler.image is not None:
+        _train_images(labeler, images.seeds[rows.to(images.seeds.device)], labels.rows(rows), settings)
+    report(settings.steps)
+    return labeler.eval().requires_grad_(False)
+
+
+def _untrained(
+    features: SeedFeatures,
+    labels: LabelTensors,
+    rows: Tensor,
+    layout: LabelLayout,
+    images: PooledFeatures,
+    settings: FitSettings,
+) -> Labeler:
+    architecture = features.bundle.generator.architecture
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        labeler = Labeler(
+            LabelerArchitecture(
+                tuple(architecture.feature_channels),
+                features.sides,
+                architecture.resolution,
+                layout,
+                settings.members,
+                settings.hidden,
+                settings.shared,
+            )
+        ).to(features.codes.device)
+    labeler.standardise(features.of(rows[: max(STATISTICS_IMAGES, settings.batch)]), images.random)
+    if labels.depth is not None:
+        known = labels.depth[~labels.depth.isnan()]
+        labeler.depth_center.copy_(known.mean() if known.numel() else torch.zeros(()))
+        labeler.depth_scale.copy_(known.std(correction=0).clamp(min=1e-6) if known.numel() else torch.ones(()))
+    return labeler
+
+
+def _train_pixels(
+    labeler: Labeler,
+    features: SeedFeatures,
+    labels: LabelTensors,
+    rows: Tensor,
+    settings: FitSettings,
+    report: Callable[[int], None],
+) -> None:
+    """Adam with a cosine end; whole images, so that nothing is gathered."""
+    random = torch.Generator().manual_seed(settings.seed)
+    weights = [weight for name, weight in labeler.named_parameters() if not name.startswith("image.")]
+    adam = torch.optim.Adam(weights, lr=settings.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, max(1, settings.steps))
+    batch = min(settings.batch, len(rows))
+    order = torch.empty(0, dtype=torch.long)
+    for step in range(settings.steps):
+        if len(order) < batch:
+            order = rows[torch.randperm(len(rows), generator=random)]
+        drawn, order = order[:batch], order[batch:]
+        loss = pixel_loss(labeler, labeler.of_pixels(features.of(drawn)), labels.rows(drawn), settings, random)
+        adam.zero_grad(set_to_none=True)
+        loss.backward()
+        adam.step()
+        schedule.step()
+        report(step + 1)
+
+
+def pixel_loss(
+    labeler: Labeler, outputs: HeadOutputs, labels: LabelTensors, settings: FitSettings, random: torch.Generator
+) -> Tensor:
+    """The weighted sum of the losses of what is said of pixels; what is not known counts in none of them."""
+    loss = labeler.depth_scale.new_zeros(())
+    if outputs.classes is not None and labels.masks is not None:
+        loss = loss + _class_loss(outputs.classes, labels.masks, settings, random)
+    if outputs.heatmaps is not None and labels.keypoints is not None:
+        loss = loss + settings.keypoint_weight * _heatmap_loss(outputs.heatmaps, labels.keypoints)
+    if outputs.depth is not None and labels.depth is not None:
+        standard = (labels.depth - labeler.depth_center) / labeler.depth_scale
+        loss = loss + settings.depth_weight * _depth_loss(outputs.depth, standard, settings, random)
+    return loss
+
+
+def _seen(shape: torch.Size, settings: FitSettings, random: torch.Generator, device: torch.device) -> Tensor:
+    """Which pixels which member sees in a step."""
+    return torch.rand(shape, generator=random).to(device) < settings.pixel_share
+
+
+def _class_loss(logits: Tensor, masks: Tensor, settings: FitSettings, random: torch.Generator) -> Tensor:
+    """Cross-entropy over the pixels that are not ignored."""
+    truth = masks.repeat_interleave(logits.shape[1], dim=0)
+    truth = truth.masked_fill(~_seen(truth.shape, settings, random, truth.device), IGNORED)
+    total = F.cross_entropy(logits.flatten(0, 1), truth, ignore_index=IGNORED, reduction="sum")
+    # The sum over the count: a mean over no pixel, as of seeds that are all "ignore", would be NaN.
+    return total / (truth != IGNORED).sum().clamp(min=1)
+
+
+def _heatmap_loss(logits: Tensor, points: Tensor) -> Tensor:
+    """Cross-entropy between the Gaussian around each labeled point and the distribution over the pixels."""
+    targets = gaussian_targets(points, logits.shape[-1]).flatten(-2)
+    cross = -(targets.unsqueeze(1) * logits.flatten(-2).log_softmax(dim=-1)).sum(dim=-1)
+    labeled = (points[..., 2] > 0).unsqueeze(1).to(cross.dtype)
+    return (cross * labeled).sum() / (labeled.sum() * logits.shape[1]).clamp(min=1)
+
+
+def _depth_loss(depth: Tensor, standard: Tensor, settings: FitSettings, random: torch.Generator) -> Tensor:
+    """Mean absolute error of standardised depth over the known pixels."""
+    truth = standard.unsqueeze(1)
+    known = ~truth.isnan() & _seen(depth.shape, settings, random, depth.device)
+    error = (depth - truth.nan_to_num()).abs()
+    return (error * known).sum() / known.sum().clamp(min=1)
+
+
+def _train_images(labeler: Labeler, pooled: Tensor, labels: LabelTensors, settings: FitSettings) -> None:
+    """Decay and noise hold the weights back: there are fewer images than features."""
+    head, layout = labeler.image, labeler.architecture.layout
+    assert head is not None  # noqa: S101 - the caller looked
+    random = torch.Generator().manual_seed(settings.seed)
+    adam = torch.optim.AdamW(head.parameters(), lr=settings.learning_rate, weight_decay=settings.image_decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, max(1, settings.image_steps))
+    truth = _image_truth(labels)
+    sizes = [VISIBILITIES] * layout.points + list(layout.attributes)
+    for _ in range(settings.image_steps):
+        noise = torch.randn(pooled.shape, generator=random).to(pooled.device)
+        logits = head(pooled + settings.image_noise * head.scale * noise)
+        losses = []
+        for said, right in zip(logits.split(sizes, dim=2), truth, strict=True):
+            known = (right >= 0).unsqueeze(1).expand(-1, said.shape[1])
+            target = right.clamp(min=0).unsqueeze(1).expand_as(known)
+            each = F.cross_entropy(said.flatten(0, 1), target.flatten(), reduction="none").view_as(known)
+            losses.append((each * known).sum() / known.sum().clamp(min=1))
+        adam.zero_grad(set_to_none=True)
+        torch.stack(losses).sum().backward()
+        adam.step()
+        schedule.step()
+
+
+def _image_truth(labels: LabelTensors) -> list[Tensor]:
+    """The right values (N,) of the visibility of each point and of each attribute; -1 where it is not known."""
+    truth = []
+    if labels.keypoints is not None:
+        truth += list(labels.keypoints[..., 2].long().unbind(dim=1))
+    if labels.attributes is not None:
+        truth += list(labels.attributes.unbind(dim=1))
+    return truth

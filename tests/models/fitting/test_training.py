@@ -1,0 +1,231 @@
+"""The ensemble learns each label kind from a few seeds, alone and together with the others."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from models.bundle import GeneratorBundle
+from models.fitting import FitSettings, LabelNames, StackedLabels
+from models.fitting.cross_validation import cross_validate, fold_count
+from models.fitting.fit import Learnt, learn
+from models.fitting.pilots import draw_pilots
+from models.fitting.report import examples, held_out_figures
+from models.fitting.seed_features import PooledFeatures, SeedFeatures
+from models.fitting.training import pixel_loss, train_labeler
+from models.label_quality import accuracy, class_iou, depth_errors, mean_iou
+from models.labeler import HeadOutputs, Labeler
+from models.labels import LabelLayout
+from tests.models.fitting.subjects import LAYOUT, NAMES, QUICK, subjects
+
+SETTINGS = replace(QUICK, steps=200)
+
+
+def learnt(bundle: GeneratorBundle, layout: LabelLayout, count: int = 40, settings: FitSettings = SETTINGS) -> Labeler:
+    """A labeler that learnt from samples and their exact codes."""
+    seeds = subjects(bundle, count)
+    stacked = StackedLabels.of(seeds.labels.each(), layout)
+    features = SeedFeatures(bundle, seeds.codes)
+    pooled = PooledFeatures.of(features, 64, 0)
+    rows = torch.arange(count)
+    return train_labeler(features, stacked.tensors(bundle.device), rows, layout, pooled, settings, lambda _: None)
+
+
+def said(bundle: GeneratorBundle, labeler: Labeler, codes: torch.Tensor) -> StackedLabels:
+    return StackedLabels.of_batches([labeler.label(SeedFeatures(bundle, codes).of(torch.arange(len(codes))))])
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        LAYOUT,
+        LabelLayout(classes=3),
+        LabelLayout(points=2),
+        LabelLayout(depth=(0.0, 10.0)),
+        LabelLayout(attributes=(2,)),
+    ],
+)
+def test_new_samples_are_labeled_far_better_than_by_chance(tiny_bundle: GeneratorBundle, layout: LabelLayout) -> None:
+    new = subjects(tiny_bundle, 60, seed=1000)
+    seeds = subjects(tiny_bundle, 40).labels
+    labels, truth = said(tiny_bundle, learnt(tiny_bundle, layout), new.codes), new.labels
+    if layout.classes:
+        guess = np.full_like(truth.masks, np.bincount(seeds.masks.ravel()).argmax())
+        score, chance = (mean_iou(class_iou(masks, truth.masks, 3)) for masks in (labels.masks, guess))
+        assert score > 0.7 > chance + 0.5
+    if layout.points:
+        usual = np.broadcast_to(seeds.keypoints.mean(axis=0), truth.keypoints.shape)
+        wrong, chance = (
+            np.linalg.norm((points - truth.keypoints)[..., :2], axis=-1).mean() for points in (labels.keypoints, usual)
+        )
+        assert wrong < 0.7 * chance
+        assert (labels.keypoints[..., 2] == 2).all()
+    if layout.depth:
+        wrong, chance = (depth_errors(d, truth.depth)[0] for d in (labels.depth, np.full_like(truth.depth, 5.0)))
+        assert wrong < chance / 3
+    if layout.attributes:
+        assert 0.4 < truth.attributes.mean() < 0.6
+        assert accuracy(labels.attributes, truth.attributes) > 0.75
+
+
+def test_what_is_not_known_teaches_nothing(tiny_bundle: GeneratorBundle) -> None:
+    """Unknown labels in any kind give the loss of the known ones alone, and no gradient where nothing is known."""
+    labeler = Labeler(learnt(tiny_bundle, LAYOUT, 2).architecture)
+    seeds = subjects(tiny_bundle, 2).labels
+    masks, points, depth = seeds.masks.copy(), seeds.keypoints.copy(), seeds.depth.copy()
+    masks[:, 8:], depth[:, :, 8:], points[0, 0, 2], points[1, 1, 2] = 255, np.nan, 0, 0
+    tensors = StackedLabels(masks, points, depth, seeds.attributes).tensors(torch.device("cpu"))
+    torch.manual_seed(1)
+    classes = torch.randn(2, 3, 3, 16, 16, requires_grad=True)
+    heatmaps = torch.randn(2, 3, 2, 16, 16, requires_grad=True)
+    depths = torch.randn(2, 3, 16, 16, requires_grad=True)
+    outputs = HeadOutputs(classes, heatmaps, depths, None, ())
+    everything = replace(SETTINGS, pixel_share=1.0, keypoint_weight=0.5, depth_weight=2.0)
+    loss = pixel_loss(labeler, outputs, tensors, everything, torch.Generator().manual_seed(0))
+    loss.backward()
+    assert (classes.grad[..., 8:, :] == 0).all()
+    assert (classes.grad[..., :8, :] != 0).all()
+    assert (depths.grad[..., 8:] == 0).all()
+    assert (depths.grad[..., :8] != 0).all()
+    assert (heatmaps.grad[0, :, 0] == 0).all()
+    assert (heatmaps.grad[1, :, 0] != 0).all()
+
+    # The same by hand in float64, member by member.
+    top = torch.from_numpy(masks[:, :8]).long()
+    by_class = [F.cross_entropy(classes[:, m, :, :8].double(), top) for m in range(3)]
+    left = torch.from_numpy(depth[:, :, :8]).double()
+    by_depth = [(depths[:, m, :, :8].double() - left).abs().mean() for m in range(3)]
+    y, x = torch.meshgrid(torch.arange(16) + 0.5, torch.arange(16) + 0.5, indexing="ij")
+    by_point = []
+    for image, point in ((0, 1), (1, 0)):
+        gap = (x - float(points[image, point, 0])) ** 2 + (y - float(points[image, point, 1])) ** 2
+        target = (-gap.double() / 2).exp()
+        target = (target / target.sum()).flatten()
+        by_point += [-(target * heatmaps[image, m, point].double().flatten().log_softmax(0)).sum() for m in range(3)]
+    expected = sum(by_class) / 3 + 0.5 * sum(by_point) / 6 + 2 * sum(by_depth) / 3
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
+
+
+def test_seeds_that_are_all_ignored_do_no_harm(tiny_bundle: GeneratorBundle) -> None:
+    seeds = subjects(tiny_bundle, 2)
+    layout = LabelLayout(classes=3, points=2, depth=(0.0, 1.0), attributes=(2,))
+    nothing = StackedLabels(
+        np.full_like(seeds.labels.masks, 255),
+        np.zeros_like(seeds.labels.keypoints),
+        np.full_like(seeds.labels.depth, np.nan),
+        np.full_like(seeds.labels.attributes, -1),
+    )
+    features = SeedFeatures(tiny_bundle, seeds.codes)
+    labeler = train_labeler(
+        features,
+        nothing.tensors(tiny_bundle.device),
+        torch.arange(2),
+        layout,
+        PooledFeatures.of(features, 8, 0),
+        replace(SETTINGS, steps=3, image_steps=3),
+        lambda _: None,
+    )
+    assert all(bool(tensor.isfinite().all()) for name, tensor in labeler.state_dict().items() if name != "thresholds")
+
+
+def test_features_are_the_same_kept_or_made_again(
+    tiny_bundle: GeneratorBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = subjects(tiny_bundle, 6).codes
+    kept = SeedFeatures(tiny_bundle, codes)
+    monkeypatch.setattr("models.fitting.seed_features.FEATURE_CACHE_BYTES", 0)
+    made = SeedFeatures(tiny_bundle, codes)
+    assert kept.kept is not None
+    assert made.kept is None
+    rows = torch.tensor([4, 1])
+    for a, b in zip(kept.of(rows), made.of(rows), strict=True):
+        assert torch.allclose(a.float(), b.float(), atol=0.05)
+    whole = PooledFeatures.of(made, 8, 0)
+    assert torch.allclose(whole.seeds[:, -4:], kept.of(torch.arange(6))[-1].float().mean(dim=(2, 3))[:, -4:], atol=0.05)
+
+
+class TestCrossValidation:
+    """Every seed is labeled once, by a labeler that has not seen it."""
+
+    @staticmethod
+    def run(bundle: GeneratorBundle, count: int) -> Learnt:
+        seeds = subjects(bundle, count)
+        settings = replace(QUICK, fold_steps=80, steps=20, pilots=((1.0, 8),))
+        included = [index != 1 for index in range(count)]
+        return learn(bundle, seeds.codes, seeds.labels, included, LAYOUT, settings, lambda *_: None)
+
+    def test_each_seed_in_the_fit_is_held_out_once(self, tiny_bundle: GeneratorBundle) -> None:
+        held_out = self.run(tiny_bundle, 13).held_out
+        assert held_out is not None
+        assert held_out.folds == 3
+        assert sorted(held_out.rows.tolist()) == [0, *range(2, 13)]
+
+    def test_figures_foretell_those_of_new_samples(self, tiny_bundle: GeneratorBundle) -> None:
+        seeds = subjects(tiny_bundle, 25)
+        held_out = self.run(tiny_bundle, 25).held_out
+        assert held_out is not None
+        figures = held_out_figures(held_out, seeds.labels.rows(held_out.rows.tolist()), NAMES)
+        new = subjects(tiny_bundle, 60, seed=1000)
+        alike = learnt(tiny_bundle, LAYOUT, 16, replace(QUICK, steps=80))
+        real = mean_iou(class_iou(said(tiny_bundle, alike, new.codes).masks, new.labels.masks, 3))
+        assert abs(figures["segmentation"]["mean_iou"] - real) < 0.1
+        assert figures["depth"]["rmse"] < 1.0
+        curve = figures["risk_coverage"]["segmentation"]
+        assert curve["oracle"] <= curve["area"]
+
+    def test_a_seed_is_not_labeled_by_its_own_label(self, tiny_bundle: GeneratorBundle) -> None:
+        """A class that one seed alone has cannot be found in it when it is held out."""
+        seeds = subjects(tiny_bundle, 6)
+        masks = seeds.labels.masks.copy()
+        masks[2] = 3
+        layout = LabelLayout(classes=4)
+        features = SeedFeatures(tiny_bundle, seeds.codes)
+        held_out = cross_validate(
+            features,
+            StackedLabels(masks, None, None, None).tensors(tiny_bundle.device),
+            torch.arange(6),
+            layout,
+            PooledFeatures.of(features, 8, 0),
+            replace(QUICK, folds=3, fold_steps=40),
+            lambda _: None,
+        )
+        assert held_out is not None
+        place = held_out.rows.tolist().index(2)
+        assert (held_out.labels.masks[place] != 3).all()
+
+    def test_too_few_seeds_are_not_cut_up(self) -> None:
+        assert fold_count(4, QUICK) == 0
+        assert fold_count(5, QUICK) == 3
+        assert fold_count(5, replace(QUICK, folds=9)) == 5
+        assert fold_count(50, replace(QUICK, folds=0)) == 0
+
+
+def test_pilots_standardise_the_kinds_and_set_the_thresholds(tiny_bundle: GeneratorBundle) -> None:
+    labeler = learnt(tiny_bundle, LAYOUT, 4)
+    draw_pilots(tiny_bundle, labeler, replace(QUICK, pilots=((0.2, 64), (1.0, 500))), lambda _: None)
+    new = subjects(tiny_bundle, 400, seed=77)
+    labels = labeler.label(SeedFeatures(tiny_bundle, new.codes).of(torch.arange(400)))
+    for place, kind in enumerate(labeler.kinds):
+        standard = (labels.kinds[kind] - labeler.kind_median[place]) / labeler.kind_spread[place]
+        assert 0.4 < float((standard < 0).float().mean()) < 0.6
+        assert 0.6 < float((standard - standard.median()).abs().mean()) < 1.5
+    kept = (labels.uncertainty <= labeler.discard_threshold(0.3, 1.0)).float().mean()
+    assert 0.6 < float(kept) < 0.8
+    assert labeler.discard_threshold(0.3, 0.2) < labeler.discard_threshold(0.3, 1.0)
+
+
+def test_examples_are_counted_by_hand() -> None:
+    labels = StackedLabels(
+        np.array([[[0, 0]], [[0, 255]], [[2, 0]]], np.uint8),
+        np.array([[[1, 1, 2], [0, 0, 0]], [[1, 1, 1], [0, 0, 0]], [[0, 0, 0], [2, 2, 2]]], np.float32),
+        None,
+        np.array([[1], [-1], [1]]),
+    )
+    names = LabelNames(("floor", "ball", "bear"), ("nose", "paw"), (("species", ("panda", "koala")),))
+    assert examples(labels, names) == {
+        "segmentation": {"floor": 3, "ball": 0, "bear": 1},
+        "keypoints": {"nose": 2, "paw": 1},
+        "class": {"species": {"panda": 0, "koala": 2}},
+    }
