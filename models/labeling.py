@@ -26,7 +26,11 @@ BUDGET_BYTES = {"cpu": 24 * 2**20, "cuda": 2**30}
 its memory."""
 
 LARGEST_WHOLE = 8 * 2**20
-"""Bytes of the coarse sides that are projected once for the whole image instead of band by band, with a halo."""
+"""Bytes of the coarse sides, of one image or more, that are projected at once instead of band by band, with a halo."""
+
+
+SMALLEST_PROBABILITY = 1e-30
+"""Keeps 0·log 0 at 0."""
 
 
 class LabelingKernel:
@@ -53,7 +57,7 @@ class LabelingKernel:
         for level, side in enumerate(self.architecture.feature_sides):
             self._levels.setdefault(side, []).append(level)
         self._below = sorted(side for side in self._levels if side < self.architecture.resolution)
-        self._whole = self._sides_projected_whole()
+        self._whole, self._together = self._choose_whole()
         self._plan(self._largest_height())
 
     @torch.inference_mode()
@@ -88,14 +92,17 @@ class LabelingKernel:
             everything[image, :, :, band.rows] = outputs
         return everything
 
-    def _sides_projected_whole(self) -> set[int]:
+    def _choose_whole(self) -> tuple[list[int], int]:
+        """The coarse sides that are projected whole, and for how many images at once."""
         width = sum(group.width for group in self.groups)
-        whole, size = set(), 0
+        whole, size = [], 0
         for side in self._below:
-            size += side**2 * width * self.precision.itemsize
-            if size <= LARGEST_WHOLE:
-                whole.add(side)
-        return whole
+            more = side**2 * width * self.precision.itemsize
+            if size + more > LARGEST_WHOLE:
+                break
+            whole.append(side)
+            size += more
+        return whole, max(1, LARGEST_WHOLE // max(1, size))
 
     def _largest_height(self) -> int:
         """The power of two of rows whose band fits into the budget, at least one."""
@@ -133,15 +140,27 @@ class LabelingKernel:
         everything = torch.empty(
             architecture.members, architecture.pixel_outputs, rows * columns, dtype=torch.float32, device=self.device
         )
-        for image in range(len(features[0]) if self.groups else 0):
-            own = [level[image] for level in pixels]
-            whole = [{side: self._project(g, own, side, slice(0, side)) for side in self._whole} for g in self.groups]
-            for band in self._bands:
-                outputs = everything[:, :, : band.height * columns]
-                for group, projected in zip(self.groups, whole, strict=True):
-                    first = self._first_layer(group, own, band, projected)
-                    self._members(group, first, outputs[group.members])
-                yield image, band, outputs.unflatten(2, (band.height, columns))
+        batch = len(features[0]) if self.groups else 0
+        for start in range(0, batch, self._together):
+            some = [level[start : start + self._together] for level in pixels]
+            whole = [self._project_whole(group, some) for group in self.groups]
+            for place in range(len(some[0])):
+                own = [level[place] for level in some]
+                for band in self._bands:
+                    outputs = everything[:, :, : band.height * columns]
+                    for group, of_images in zip(self.groups, whole, strict=True):
+                        known = {side: projected[place] for side, projected in of_images.items()}
+                        self._members(group, self._first_layer(group, own, band, known), outputs[group.members])
+                    yield start + place, band, outputs.unflatten(2, (band.height, columns))
+
+    def _project_whole(self, group: MemberGroup, features: list[Tensor]) -> dict[int, Tensor]:
+        """The coarse sides of several images through the first layer: side → (images, side, side, N)."""
+        return {
+            side: self._project(group, [level.flatten(0, 1) for level in features], side, slice(None)).unflatten(
+                0, (-1, side)
+            )
+            for side in self._whole
+        }
 
     def _project(self, group: MemberGroup, features: list[Tensor], side: int, rows: slice) -> Tensor:
         """The levels of one side through the first layer: (rows, side, N)."""
@@ -166,16 +185,16 @@ class LabelingKernel:
         first = first.view(-1, width)
         for level in self._levels.get(resolution, ()):
             first.addmm_(features[level][band.rows].flatten(0, 1), group.levels[level])
-        return first.relu_()
+        return rectified(first)
 
     def _members(self, group: MemberGroup, first: Tensor, out: Tensor) -> None:
         """From the first layer (pixels, N) to the outputs of the group's members, `out` (G, K + P + D, pixels)."""
         if group.expand is not None:
             weight, bias = group.expand
-            first = torch.addmm(bias, first, weight).relu_()
+            first = rectified(torch.addmm(bias, first, weight))
         x = first.unflatten(1, (len(out), -1)).transpose(0, 1)
         for weight, bias in group.hidden:
-            x = torch.bmm(x, weight).add_(bias).relu_()
+            x = rectified(torch.baddbmm(bias, x, weight))
         weight, bias = group.output
         # Float32 from here on: rounded logits would tie, and change labels.
         torch.baddbmm(bias, weight, x.float().transpose(1, 2), out=out)
@@ -231,6 +250,13 @@ class _Maps:
             torch.std(depths, dim=0, correction=0, out=self.depth_spread[image, rows])
 
 
+def rectified(x: Tensor) -> Tensor:
+    """ReLU in place. As whole numbers, floating-point numbers keep their sign, and CPUs compare them several times as
+    fast as halves, which they would convert and convert back."""
+    x.view(torch.int32 if x.dtype == torch.float32 else torch.int16).clamp_(min=0)
+    return x
+
+
 def vote_and_diverge(logits: Tensor) -> tuple[Tensor, Tensor]:
     """The class of the members' largest mean probability, and their Jensen-Shannon divergence.
 
@@ -250,5 +276,5 @@ def vote_and_diverge(logits: Tensor) -> tuple[Tensor, Tensor]:
     negative_entropy = torch.mul(p, logits, out=logits).sum(dim=(0, 1)) - total.log_().sum(dim=(0, 1))
     mean = p.mean(dim=0)
     index = mean.max(dim=0).indices
-    negative_mixed = torch.xlogy(mean, mean).sum(dim=0)
+    negative_mixed = mean.clamp(min=SMALLEST_PROBABILITY).log_().mul_(mean).sum(dim=0)
     return index, (negative_entropy / len(logits) - negative_mixed).clamp_(min=0)
