@@ -57,7 +57,7 @@ def import_checkpoint(
                     device=choose_device(settings.device),
                 )
                 for note in notes:
-                    console.print(f"note: {note}", highlight=False, markup=False)
+                    console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     except JobFailure as refusal:
         raise UserError(refusal.error.message) from None
     except (CheckpointError, OSError, ValueError) as refusal:

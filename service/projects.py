@@ -54,15 +54,7 @@ def create_project(store: Store, upload: Upload, settings: Settings) -> ProjectR
     complaints += wrong
     generator = find_generator(store, spec.generator) if spec is not None else None
     if spec is not None and generator is None:
-        known = ", ".join(found.id for found in every_generator(store)) or "none"
-        complaints.append(
-            Complaint(
-                file=PROJECT_FILE,
-                field="generator",
-                message="unknown generator",
-                remedy=f"choose one of these: {known}",
-            )
-        )
+        complaints.append(_unknown_generator(store))
     limits = SeedLimits(settings.max_seeds, settings.max_image_pixels)
     checked = check_seeds(upload.files, limits, spec, generator.resolution if generator else None)
     complaints += checked.complaints
@@ -76,11 +68,20 @@ def create_project(store: Store, upload: Upload, settings: Settings) -> ProjectR
             for file, data in seed.files.items():
                 store.put(ProjectRecord.seed_key(project.id, seed.record.index, file), data)
         store.put(ProjectRecord.key(project.id), project.model_dump_json(indent=1).encode())
+        # Whoever deletes a generator looks for projects once more after it is gone: one of the two sees the other.
+        if find_generator(store, project.generator) is None:
+            raise invalid_upload([_unknown_generator(store)])
     except BaseException:
         with suppress(StoreUnavailable):
-            store.delete_prefix(f"projects/{project.id}/")
+            remove_project(store, project.id)
         raise
     return project
+
+
+def _unknown_generator(store: Store) -> Complaint:
+    known = ", ".join(found.id for found in every_generator(store)) or "none"
+    remedy = f"choose one of these: {known}"
+    return Complaint(file=PROJECT_FILE, field="generator", message="unknown generator", remedy=remedy)
 
 
 def invalid_upload(complaints: Sequence[Complaint]) -> Problem:

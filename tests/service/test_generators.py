@@ -17,6 +17,7 @@ import redis as redis_client
 from fastapi.testclient import TestClient
 
 from service.app import create_app
+from service.generator_removal import remove_generator
 from service.label_schema import LabelClass
 from service.ledger import Ledger
 from service.records import GeneratorRecord, JobState, ProjectRecord, upload_key
@@ -24,7 +25,7 @@ from service.settings import Settings
 from service.sniffing import Content, sniff
 from service.stores import FileStore
 from tests.service.jobs import make_generator
-from tests.service.uploads import image_bytes, zipped
+from tests.service.uploads import good_files, image_bytes, post_files, zipped
 
 PICKLE = b"\x80\x02}q\x00." + bytes(1000)
 SAFETENSORS = (2).to_bytes(8, "little") + b"{}" + bytes(100)
@@ -308,6 +309,41 @@ def test_a_generator_in_use_stays(api: httpx.Client, api_store: FileStore, api_l
     assert training in refusal()
     api_ledger.cancel(training)
     assert api.delete("/generators/cats").status_code == 204
+
+
+def test_a_project_made_while_its_generator_is_deleted_keeps_one_of_both(
+    store: FileStore, redis: redis_client.Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever comes first, no project is left without its generator."""
+    ledger = Ledger(store, redis, 1000)
+    client = TestClient(create_app(settings))
+    put, put_back = FileStore.put, []
+
+    def deleting_meanwhile(self: FileStore, key: str, data: Any) -> int:
+        if key.endswith("/project.json") and not put_back:
+            put_back.append(key)
+            remove_generator(self, ledger, redis, "toy")
+        return put(self, key, data)
+
+    add_generator(store, id="toy")
+    monkeypatch.setattr(FileStore, "put", deleting_meanwhile)
+    answer = post_files(client, good_files())
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-upload")
+    assert "unknown generator" in answer.text
+    assert list(store.list()) == []
+
+    add_generator(store, id="toy")
+    delete = FileStore.delete
+
+    def creating_meanwhile(self: FileStore, key: str) -> None:
+        delete(self, key)
+        if key == GeneratorRecord.key("toy"):
+            project = ProjectRecord(id="late", name="Late", generator="toy", seeds=[], classes=CLASSES)
+            put(self, ProjectRecord.key(project.id), project.model_dump_json().encode())
+
+    monkeypatch.setattr(FileStore, "delete", creating_meanwhile)
+    assert client.delete("/generators/toy").status_code == 409
+    assert client.get("/generators/toy").status_code == 200
 
 
 def test_an_encoder_is_trained_once(api: httpx.Client, api_store: FileStore, api_ledger: Ledger) -> None:
