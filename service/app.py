@@ -17,7 +17,7 @@ from service.openapi import install_openapi, operation_id
 from service.problems import install_handlers
 from service.queue import JobQueue
 from service.redis_client import connect
-from service.routes import download, formats, generate, generators, health, jobs, projects
+from service.routes import download, formats, generate, generators, health, jobs, projects, reports
 from service.settings import Settings, get_settings
 from service.stores import open_store
 
@@ -60,7 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.parts = Parts(settings, store, redis, ledger, JobQueue(redis, settings), metrics)
-    for part in (projects, generate, jobs, formats, download, generators, health):
+    for part in (projects, reports, generate, jobs, formats, download, generators, health):
         app.include_router(part.router)
     install_handlers(app)
     install_openapi(app)

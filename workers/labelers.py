@@ -22,6 +22,7 @@ from workers.fit_lock import fit_lock
 from workers.layout import layout_of, names_of
 from workers.local_generators import fetch_generator, file_digests
 from workers.public_errors import JobFailure
+from workers.report_page import report_png
 from workers.seeds import Seeds, read_seeds
 from workers.sheet import SheetRow, sheet_png
 from workers.throttle import Throttle
@@ -108,14 +109,23 @@ def _publish(store: Store, key: str, project: ProjectRecord, seeds: Seeds, outco
     codes = safetensors.numpy.save({"codes": np.ascontiguousarray(outcome.codes)})
     store.put(labeler_key(key, "inversions.safetensors"), codes)
     store.put(labeler_key(key, "sheet.png"), _sheet(project, seeds, outcome))
+    store.put(
+        labeler_key(key, "report.png"),
+        report_png(outcome.report, _names(seeds)),
+    )
     # Written last: where there is a report, the labeler is whole.
     store.put(labeler_key(key, "report.json"), json.dumps(outcome.report, indent=2).encode())
+
+
+def _names(seeds: Seeds) -> list[str]:
+    """Numbers, because another project of the same seeds, which finds this labeler, may call them something else."""
+    return [f"seed {index}" for index in range(len(seeds.names))]
 
 
 def _sheet(project: ProjectRecord, seeds: Seeds, outcome: FitOutcome) -> bytes:
     rows = [
         SheetRow(
-            name=f"seed {index}",
+            name=name,
             seed=seeds.images[index],
             labels=seeds.labels[index],
             reconstruction=outcome.reconstructions[index],
@@ -124,6 +134,6 @@ def _sheet(project: ProjectRecord, seeds: Seeds, outcome: FitOutcome) -> bytes:
             lpips=row["lpips"],
             excluded=not row["included"],
         )
-        for index, row in enumerate(outcome.report["seeds"])
+        for index, (name, row) in enumerate(zip(_names(seeds), outcome.report["seeds"], strict=True))
     ]
     return sheet_png(rows, project, f"{len(rows)} seeds and what the generator and the labeler make of them")

@@ -23,7 +23,7 @@ def advice(examples: dict[str, Any], held_out: dict[str, Any] | None) -> list[st
         *_too_few(examples.get(KEYPOINTS, {}), "point", "labels it", "label it"),
     ]
     for attribute, counts in examples.get(CLASS, {}).items():
-        sentences += _too_few(counts, f"{attribute}:", "has it", "have it")
+        sentences += _too_few(counts, attribute, "has it", "have it")
     if held_out is None:
         sentences.append(
             f"Nothing could be held out to check the labels: give at least {LEAST_SEEDS} seeds that invert well."
@@ -41,6 +41,11 @@ def advice(examples: dict[str, Any], held_out: dict[str, Any] | None) -> list[st
     return sentences
 
 
+def _begun(words: str) -> str:
+    """With the first letter of a sentence; the others as the user wrote them."""
+    return words[:1].upper() + words[1:]
+
+
 def _too_few(counts: dict[str, int], what: str, one: str, several: str) -> list[str]:
     sentences = []
     for name, count in counts.items():
@@ -49,7 +54,7 @@ def _too_few(counts: dict[str, int], what: str, one: str, several: str) -> list[
         amount = {0: f"no seed of the fit {one}", 1: f"only one seed of the fit {one}"}.get(
             count, f"only {count} seeds of the fit {several}"
         )
-        sentences.append(f"{what.capitalize()} {name}: {amount}; give at least {FEW}, or leave it out of the project.")
+        sentences.append(f"{_begun(what)} {name}: {amount}; give at least {FEW}, or leave it out of the project.")
     return sentences
 
 
@@ -82,7 +87,7 @@ def _on_attribute(attribute: str, figures: dict[str, Any]) -> list[str]:
     if score is not None and score < LOW_ACCURACY:
         taken = figures["confused"][0]
         sentences.append(
-            f"{attribute.capitalize()} is right in {score:.0%} of the seeds held out; most often {taken['truth']} is "
+            f"{_begun(attribute)} is right in {score:.0%} of the seeds held out; most often {taken['truth']} is "
             f"taken for {taken['predicted']}: give more seeds of both."
         )
     return sentences + _on_confidence(attribute, figures)

@@ -42,8 +42,10 @@ def decode_points(logits: Tensor) -> Tensor:
     flat = logits.flatten(-2).float()
     top, peak = flat.max(dim=-1)
     reach = torch.arange(-radius, radius + 1, device=logits.device)
-    rows, columns = (peak // side).unsqueeze(-1) + reach, (peak % side).unsqueeze(-1) + reach
-    inside = ((rows >= 0) & (rows < side)).unsqueeze(-1) & ((columns >= 0) & (columns < side)).unsqueeze(-2)
+    row, column = (peak // side).unsqueeze(-1), (peak % side).unsqueeze(-1)
+    rows, columns = row + reach, column + reach
+    # At a border the window narrows on both sides: what is cut off on one would pull the centre to the other.
+    inside = _within(reach, row, side).unsqueeze(-1) & _within(reach, column, side).unsqueeze(-2)
     places = rows.clamp(0, side - 1).unsqueeze(-1) * side + columns.clamp(0, side - 1).unsqueeze(-2)
     window = flat.gather(-1, places.flatten(-2)).view_as(inside)
     weight = torch.where(inside, (window - top[..., None, None]).exp(), 0.0)
@@ -51,6 +53,11 @@ def decode_points(logits: Tensor) -> Tensor:
     x = (weight.sum(dim=-2) * (columns + 0.5)).sum(dim=-1) / total
     y = (weight.sum(dim=-1) * (rows + 0.5)).sum(dim=-1) / total
     return torch.stack([x, y], dim=-1)
+
+
+def _within(reach: Tensor, place: Tensor, side: int) -> Tensor:
+    """Which offsets from a place along an axis stay inside on either side of it."""
+    return reach.abs() <= torch.minimum(place, side - 1 - place)
 
 
 def keypoints_of(heatmaps: Tensor, visibility: Tensor) -> Tensor:

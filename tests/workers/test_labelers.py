@@ -22,7 +22,7 @@ def test_fitting_twice_is_free(new_job: NewJob) -> None:
     other = replace(QUICK_FIT, steps=10)
     key = ensure_labeler(bench, other)
     written = [row.modified for row in bench.store.list(f"labelers/{key}/")]
-    assert len(written) == 4
+    assert len(written) == 5
     assert ensure_labeler(bench, other) == key != ensure_labeler(bench, QUICK_FIT)
     assert [row.modified for row in bench.store.list(f"labelers/{key}/")] == written
     assert bench.ledger.get("job").phase is Phase.FIT
@@ -46,16 +46,30 @@ def test_a_fit_can_be_cancelled(new_job: NewJob) -> None:
         ensure_labeler(bench, replace(QUICK_FIT, steps=11))
 
 
-def test_notes_tell_of_seeds_left_out_and_of_random_features(new_job: NewJob) -> None:
+def test_the_report_has_a_page(new_job: NewJob) -> None:
+    bench = new_job("job", count=1, shard_size=1)
+    key = ensure_labeler(bench, QUICK_FIT)
+    height, width, _ = read_image(bench.store.read(labeler_key(key, "report.png"))).shape
+    assert width > 600
+    assert height > 100
+
+
+def test_notes_tell_of_seeds_left_out_or_forced_of_advice_and_of_random_features(new_job: NewJob) -> None:
     bench = new_job("job", count=1, shard_size=1)
     report = read_report(bench.store, ensure_labeler(bench, QUICK_FIT))
     report["seeds"][1]["included"] = False
+    report["seeds"][2]["reason"] = "forced into the fit, though …"
     report["perceptual"]["weights"] = "random"
-    left_out, random = fit_notes(report, ["a", "b", "c"])
+    report["advice"] = ["one.", "two.", "three.", "four.", "five."]
+    left_out, forced, *advice, more, random = fit_notes(report, ["a", "b", "c"])
     assert "1 of 3 seeds" in left_out
     assert "b (" in left_out
+    assert "c (" in forced
+    assert "a (" not in forced
+    assert advice == ["one.", "two.", "three."]
+    assert "2 more" in more
     assert "LABELMINT_LPIPS_WEIGHTS" in random
-    assert fit_notes({**report, "seeds": [], "perceptual": {"weights": "pretrained"}}, []) == []
+    assert fit_notes({"seeds": [], "perceptual": {"weights": "pretrained"}}, []) == []
 
 
 class TestFitLock:

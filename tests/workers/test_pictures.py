@@ -9,7 +9,6 @@ from PIL import Image
 from service.label_schema import LabelClass
 from workers.pictures import cell, legend, overlay
 from workers.preview import preview_png
-from workers.sheet import SheetRow, sheet_png
 
 CLASSES = [LabelClass(name=f"class number {index}", color=f"#{index:02x}80ff") for index in range(40)]
 RNG = np.random.default_rng(5)
@@ -55,16 +54,3 @@ def test_a_preview_of_any_number_of_samples(count: int) -> None:
     samples = [(image(64), RNG.integers(0, 40, (64, 64), np.uint8)) for _ in range(count)]
     picture = decoded(preview_png(samples, CLASSES, "bears"))
     assert picture.width >= 2 * 192
-
-
-def test_a_sheet_marks_seeds_left_out_in_red() -> None:
-    def row(name: str, excluded: bool) -> SheetRow:
-        grey, mask = np.full((64, 64, 3), 128, np.uint8), np.zeros((64, 64), np.uint8)
-        return SheetRow(name, grey, mask, grey, mask, 21.5, 0.1, excluded)
-
-    def red_pixels(png: bytes) -> int:
-        pixels = np.asarray(decoded(png).convert("RGB"), np.int64)
-        return int(((pixels[..., 0] > 180) & (pixels[..., 1:].max(axis=2) < 60)).sum())
-
-    assert red_pixels(sheet_png([row("good", False)], CLASSES[:2], "t")) == 0
-    assert red_pixels(sheet_png([row("a name that is far too long for it", True)], CLASSES[:2], "t")) > 500

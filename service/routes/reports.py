@@ -1,0 +1,92 @@
+"""`/projects/{id}/report`: how right the labels will be, known from the seeds before anything is generated."""
+
+import json
+from typing import Any
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.dependencies import ProjectId, StoreDep
+from service.openapi import problems
+from service.problems import Problem, not_found
+from service.projects import find_project, fit_of
+from service.records import ProjectRecord, labeler_key
+from service.stores.protocol import ObjectMissing, Store
+
+router = APIRouter(prefix="/projects", tags=["projects"])
+
+
+class SeedReport(BaseModel):
+    """How well one seed was inverted and labeled; further figures depend on the project's label kinds."""
+
+    model_config = ConfigDict(extra="allow")
+
+    index: int
+    name: str
+    included: bool = Field(description="whether the labeler learnt from it")
+    reason: str | None = Field(description="why it was left out, or why it is in although it inverts badly")
+    psnr_db: float = Field(description="of its reconstruction")
+    held_out: dict[str, float | None] | None = Field(
+        default=None, description="how right its labels were when a labeler made them that had not seen it"
+    )
+
+
+class LabelReport(BaseModel):
+    """What the fit found; further fields say what it was done with and how long it took."""
+
+    model_config = ConfigDict(extra="allow")
+
+    project_id: str
+    fit_key: str
+    seeds: list[SeedReport]
+    examples: dict[str, Any] = Field(
+        default_factory=dict, description="seeds of the fit that show each class, label each point, have each value"
+    )
+    held_out: dict[str, Any] | None = Field(
+        default=None,
+        description="figures by label kind, each seed labeled by a labeler that had not seen it; none for few seeds",
+    )
+    advice: list[str] = Field(default_factory=list, description="what to do about what was found")
+
+
+@router.get("/{project_id}/report", summary="Learn how right the labels will be", responses=problems(404, 503))
+def get_report(project_id: ProjectId, store: StoreDep) -> LabelReport:
+    """Figures from a cross-validation over the seeds, which of them were left out and why, and advice."""
+    project = _project(store, project_id)
+    key, data = _file_of_fit(store, project_id, "report.json")
+    report = json.loads(data)
+    names = {seed.index: seed.name for seed in project.seeds}
+    seeds = [row | {"name": names.get(row["index"], f"seed {row['index']}")} for row in report.pop("seeds")]
+    return LabelReport.model_validate(report | {"project_id": project_id, "fit_key": key, "seeds": seeds})
+
+
+@router.get(
+    "/{project_id}/report.png",
+    summary="Look at how right the labels will be",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}}, **problems(404, 503)},
+)
+def get_report_page(project_id: ProjectId, store: StoreDep) -> Response:
+    """The report's figures and its advice on one page."""
+    _project(store, project_id)
+    _, page = _file_of_fit(store, project_id, "report.png")
+    return Response(page, media_type="image/png", headers={"Cache-Control": "no-cache"})
+
+
+def _project(store: Store, project_id: str) -> ProjectRecord:
+    project = find_project(store, project_id)
+    if project is None:
+        raise not_found("project")
+    return project
+
+
+def _file_of_fit(store: Store, project_id: str, file: str) -> tuple[str, bytes]:
+    """The key of the project's last fit, and one of its files."""
+    fit_key = fit_of(store, project_id)
+    try:
+        if fit_key is None:
+            raise ObjectMissing(project_id)
+        return fit_key, store.read(labeler_key(fit_key, file))
+    except ObjectMissing:
+        detail = "The fit has not run yet; POST /generate first."
+        raise Problem(404, "not-fitted", "Not fitted yet", detail) from None

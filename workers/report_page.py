@@ -1,0 +1,111 @@
+"""A labeler's report on one page: how right the labels of seeds held out were, and what to do about it."""
+
+import io
+from collections.abc import Mapping, Sequence
+from textwrap import wrap
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from workers.pictures import ALARM, FAINT, INK, PAPER, font, page
+
+_WIDTH, _LINE, _NAME, _BAR = 720, 22, 240, 380
+_GOOD, _MIDDLING, _TRACK = (46, 139, 87), (214, 158, 46), (236, 238, 241)
+_LOW, _HIGH = 0.6, 0.8
+_WORDS_A_LINE = 96
+_BARS = 48
+"""So many bars a chart; of more, those with the lowest figures."""
+
+
+def report_png(report: Mapping[str, Any], seed_names: Sequence[str]) -> bytes:
+    """PNG bytes of a page with the figures of `report`, a labeler's report.json."""
+    held_out = report.get("held_out") or {}
+    parts = [_advice(report.get("advice", []))]
+    if masks := held_out.get("segmentation"):
+        parts.append(_bars(f"Classes: intersection over union, mean {_figure(masks['mean_iou'])}", masks["class_iou"]))
+        parts.append(_reliability("Classes: how often a pixel is right, by confidence", masks["reliability"]["bins"]))
+    if points := held_out.get("keypoints"):
+        within = f"found within {points['alpha']:.0%} of the box around the points"
+        parts.append(_bars(f"Points: {within}, mean {_figure(points['pck'])}", points["point_pck"]))
+    if depth := held_out.get("depth"):
+        parts.append(_text([f"Depth: off by {_percent(depth['abs_rel'])} on average"], INK))
+    if attributes := held_out.get("class"):
+        shares = {name: figures["accuracy"] for name, figures in attributes.items()}
+        parts.append(_bars("Attributes: share that is right", shares))
+    parts.append(_left_out(report["seeds"], seed_names))
+    used = sum(row["included"] for row in report["seeds"])
+    note = f"{used} of {len(report['seeds'])} seeds are in the fit"
+    if held_out:
+        note += f"; each was labeled by one of {held_out['folds']} labelers that had not seen it"
+    buffer = io.BytesIO()
+    page("How right the labels will be", note, parts).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _figure(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.2f}"
+
+
+def _percent(value: float | None) -> str:
+    return "an unknown share" if value is None else f"{value:.1%}"
+
+
+def _text(lines: Sequence[str], color: tuple[int, int, int]) -> Image.Image:
+    picture = Image.new("RGB", (_WIDTH, _LINE * len(lines) + 4), PAPER)
+    draw = ImageDraw.Draw(picture)
+    for number, line in enumerate(lines):
+        draw.text((0, _LINE * number + _LINE // 2), line, color, font(14), anchor="lm")
+    return picture
+
+
+def _advice(sentences: Sequence[str]) -> Image.Image:
+    lines = [line for sentence in sentences for line in wrap(f"• {sentence}", _WORDS_A_LINE, subsequent_indent="   ")]
+    return _text(lines or ["Nothing stands out."], INK)
+
+
+def _left_out(seeds: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Image.Image:
+    rows = [f"{names[row['index']]}: {row['reason']}" for row in seeds if row.get("reason")]
+    lines = [line for row in rows for line in wrap(row, _WORDS_A_LINE, subsequent_indent="   ")]
+    return _text(
+        ["Seeds that invert badly:", *lines] if lines else ["No seed inverts badly."], ALARM if lines else FAINT
+    )
+
+
+def _bars(title: str, shares: Mapping[str, float | None]) -> Image.Image:
+    """A line for each share from 0 to 1, with its name and a bar in the colour of how good it is."""
+    rows = list(shares.items())
+    if len(rows) > _BARS:
+        rows = sorted(rows, key=lambda row: 2.0 if row[1] is None else row[1])[:_BARS]
+        title += f" (the {_BARS} lowest)"
+    picture = Image.new("RGB", (_WIDTH, _LINE * (len(rows) + 1) + 6), PAPER)
+    draw = ImageDraw.Draw(picture)
+    draw.text((0, _LINE // 2), title, INK, font(15), anchor="lm")
+    for number, (name, share) in enumerate(rows, start=1):
+        top = number * _LINE + 6
+        middle = top + _LINE // 2 - 3
+        short = name if len(name) <= 30 else f"{name[:29]}…"
+        draw.text((_NAME - 8, middle), short, INK, font(13), anchor="rm")
+        draw.rectangle((_NAME, top, _NAME + _BAR, top + _LINE - 8), fill=_TRACK)
+        if share is not None:
+            color = _GOOD if share >= _HIGH else _MIDDLING if share >= _LOW else ALARM
+            draw.rectangle((_NAME, top, _NAME + max(1, round(share * _BAR)), top + _LINE - 8), fill=color)
+        draw.text((_NAME + _BAR + 8, middle), _figure(share), INK, font(13), anchor="lm")
+    return picture
+
+
+def _reliability(title: str, bins: Sequence[Mapping[str, float]]) -> Image.Image:
+    """Share right against confidence, as dots whose area tells how many there are, beside the diagonal."""
+    side, left, top = 200, _NAME, _LINE + 8
+    picture = Image.new("RGB", (_WIDTH, top + side + _LINE), PAPER)
+    draw = ImageDraw.Draw(picture)
+    draw.text((0, _LINE // 2), title, INK, font(15), anchor="lm")
+    draw.rectangle((left, top, left + side, top + side), outline=FAINT)
+    draw.line((left, top + side, left + side, top), fill=FAINT)
+    largest = max((row["count"] for row in bins), default=1)
+    for row in bins:
+        x, y = left + row["confidence"] * side, top + (1 - row["right"]) * side
+        radius = 3 + 7 * (row["count"] / largest) ** 0.5
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=_GOOD, outline=PAPER)
+    draw.text((left + side // 2, top + side + _LINE // 2), "confidence", FAINT, font(13), anchor="mm")
+    draw.text((left - 8, top + side // 2), "right", FAINT, font(13), anchor="rm")
+    return picture
