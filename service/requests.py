@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
 from service.augmentation import AugmentStep
 from service.label_schema import Name, Record
@@ -54,6 +54,8 @@ class Coverage(Record):
 
 class Balance(Record):
     """What the samples of a dataset are to show. Samples beyond those asked for here are drawn freely."""
+
+    model_config = ConfigDict(serialize_by_alias=True)  # a record is read as it was written
 
     classes: dict[Name, int] = Field(
         default_factory=dict,

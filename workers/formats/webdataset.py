@@ -74,7 +74,7 @@ def _files(schema: LabelSchema) -> dict[str, str]:
         members.append("`depth.png` (16-bit grey; depth = pixel × scale, 0 is not known)")
     members.append("`json` (indices, uncertainty, and the labels that are not pictures, as numbers)")
     files = {
-        "train-00000.tar …": f"{_MOST_SAMPLES} samples or less of one part; members of a sample: {', '.join(members)}"
+        "train-00000.tar …": f"{_MOST_SAMPLES} samples or fewer of one part; members of a sample: {', '.join(members)}"
     }
     return files | ({"classes.txt": "a class a line; the first one is value 0"} if schema.classes else {})
 

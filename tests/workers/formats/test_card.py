@@ -1,0 +1,64 @@
+"""The card of a dataset tells what was asked for, how it went, and what is in it."""
+
+import json
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from service.records import dataset_key
+from service.requests import DatasetFormat, GenerateRequest
+from tests.workers.packing import EVERY_KIND, PROJECT, PackingWorld
+from workers.formats import FORMATS
+
+REQUEST = {
+    "project_id": PROJECT,
+    "count": 10,
+    "seed": 5,
+    "split": {"train": 0.8, "val": 0.2},
+    "multiply": 2,
+    "augment": [{"name": "HorizontalFlip", "p": 0.25}],
+    "balance": {"class": {"small": 3}, "coverage": {"disc, red": {"samples": 2, "min_share": 0.1}}},
+    "ignore_fraction": 0.05,
+}
+
+
+def test_a_card_tells_how_the_dataset_was_made_and_what_it_holds(packing_world: PackingWorld) -> None:
+    packing_world.packed(GenerateRequest.model_validate(REQUEST))
+    card = packing_world.store.read(dataset_key("job", "card.md")).decode()
+    for line in (
+        "20 generated images with labels (segmentation, keypoints, depth, class)",
+        "| job seed | 5:",
+        "| parts | train 16, val 4 |",
+        "| augmentation | HorizontalFlip (p = 0.25) |",
+        "| versions | 2 of each sample |",
+        "| balance | 3 with small; 2 with 10.0% of disc, red or more: all met |",
+        "| 1 | disc, red | `#c02020` |",
+        "| left end | 0 | 16 | 4 |",
+        "| tone | not known | 5 |",
+        "From 1 to 4 m.",
+        "The labels are predictions.",
+    ):
+        assert line in card
+    assert all(FORMATS[layout].snippet(EVERY_KIND) in card for layout in DatasetFormat)
+
+
+def test_a_card_says_what_could_not_be_delivered(packing_world: PackingWorld) -> None:
+    """Sample 3 is drawn as one that does not show what was wished of it."""
+    packing_world.packed(GenerateRequest.model_validate(REQUEST | {"multiply": 1, "augment": [], "count": 10}))
+    with zipfile.ZipFile(BytesIO(packing_world.store.read(dataset_key("job", "png.zip")))) as archive:
+        card, facts = archive.read("README.md").decode(), json.loads(archive.read("dataset.json"))
+    assert "1 samples do not show what was wished of them" in card
+    assert "| candidates drawn | 15 for 10 samples |" in card
+    assert (facts["unmet"], facts["acceptance"]) == (1, round(10 / 15, 6))
+    assert facts["balance"]["class"] == {"small": 3}
+    assert sum(facts["uncertainty_histogram"]["counts"]) == 10
+
+
+@pytest.mark.parametrize("layout", list(DatasetFormat))
+def test_the_documentation_shows_each_format_as_its_card_does(layout: DatasetFormat) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "formats.md").read_text()
+    assert f"```python\n{FORMATS[layout].snippet(EVERY_KIND)}\n```" in page
+    for path in FORMATS[layout].files(EVERY_KIND):
+        assert path.removesuffix(" …").rpartition("/")[2] in page
