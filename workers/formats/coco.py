@@ -21,6 +21,8 @@ from workers.tars import PackedSample, SampleFacts
 
 Row = dict[str, Any]
 
+_compact = json.JSONEncoder(separators=(",", ":")).encode
+
 
 class _Rows:
     """Rows of a JSON array that grows on disk."""
@@ -29,9 +31,9 @@ class _Rows:
         self.spool = files.enter_context(Spool())
         self._before = b""
 
-    def add(self, rows: Iterable[Row]) -> None:
-        for row in rows:
-            self.spool.write(self._before + json.dumps(row, separators=(",", ":")).encode())
+    def add(self, rows: list[Row]) -> None:
+        if rows:
+            self.spool.write(self._before + _compact(rows)[1:-1].encode())
             self._before = b",\n"
 
 
@@ -59,7 +61,7 @@ class _Annotations:
         if sample.mask is not None:
             self._add_classes(facts.index, sample.mask)
         if facts.keypoints is not None and self._skeleton is not None:
-            self._of_kind["keypoints"].add(self._objects(facts))
+            self._of_kind["keypoints"].add([*self._objects(facts)])
 
     def members(self) -> Iterator[Member]:
         """The JSON files."""
@@ -84,13 +86,16 @@ class _Annotations:
             outlines[region.value].append(region.outline.ravel().tolist())
         areas, boxes = coco_mask.area([*lengths.values()]), coco_mask.toBbox([*lengths.values()])
         described = zip(lengths.items(), areas.tolist(), boxes.tolist(), strict=True) if lengths else ()
+        instances, polygons = [], []
         for (value, rle), area, box in described:
             self._last_object += 1
             row = {"id": self._last_object, "image_id": image, "category_id": self._ids[value], "iscrowd": 0}
             row |= {"area": area, "bbox": box}
             runs = {"size": rle["size"], "counts": rle["counts"].decode()}
-            self._of_kind["instances"].add([row | {"segmentation": runs}])
-            self._of_kind["polygons"].add([row | {"segmentation": outlines[value]}])
+            instances.append(row | {"segmentation": runs})
+            polygons.append(row | {"segmentation": outlines[value]})
+        self._of_kind["instances"].add(instances)
+        self._of_kind["polygons"].add(polygons)
 
     def _objects(self, facts: SampleFacts) -> Iterator[Row]:
         points = known_points(facts.keypoints or [])

@@ -108,6 +108,8 @@ def _neighbours(lengths: list[int]) -> tuple[npt.NDArray[np.intp], npt.NDArray[n
 
 def _joined(outline: Outline, holes: list[Outline]) -> Outline:
     """One outline of all, by a seam from each hole to the corner of `outline` that is nearest to it."""
+    if not holes:
+        return outline
     places = [int(np.abs(outline - hole[0]).sum(axis=1).argmin()) for hole in holes]
     pieces, last = [], 0
     for place, hole in sorted(zip(places, holes, strict=True), key=lambda pair: pair[0]):
