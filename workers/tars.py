@@ -1,6 +1,5 @@
 """Shards as WebDataset tars: a few members a sample, and the same samples always give the same bytes."""
 
-import io
 import json
 import tarfile
 from collections.abc import Iterator
@@ -66,7 +65,9 @@ class ShardWriter:
     """Writes samples to a tar, in the order given. Use as a context manager; leaving it completes the tar."""
 
     def __init__(self, stream: BinaryIO) -> None:
-        self._tar = tarfile.TarFile(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT)
+        """`stream` is only written to: it need not seek or know where it is."""
+        self._stream = stream
+        self._size = 0
 
     def __enter__(self) -> "ShardWriter":
         return self
@@ -75,8 +76,9 @@ class ShardWriter:
         self.complete()
 
     def complete(self) -> None:
-        """Write the end of the tar."""
-        self._tar.close()
+        """Write the end of the tar: two empty blocks, and as many more as make its last record whole."""
+        end = 2 * tarfile.BLOCKSIZE
+        self._stream.write(bytes(end + -(self._size + end) % tarfile.RECORDSIZE))
 
     def add(self, sample: PackedSample) -> None:
         """Append one sample: `000000123.image.png` (or jpg, webp), as there are labels `000000123.segmentation.png` and
@@ -96,8 +98,9 @@ class ShardWriter:
         info = tarfile.TarInfo(name)  # owner and times stay 0, so that the bytes depend on the samples alone
         info.size = len(data)
         info.mode = 0o644
-        self._tar.addfile(info, io.BytesIO(data))
-        self._tar.members.clear()  # type: ignore[attr-defined]  # it would keep an entry a member
+        block = info.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % tarfile.BLOCKSIZE)
+        self._stream.write(block)
+        self._size += len(block)
 
 
 def facts_json(facts: SampleFacts) -> bytes:

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.label_schema import LabelClass
+from service.label_schema import LabelClass, LabelSchema
+from tests.workers.packing import EVERY_KIND, draw
+from workers.label_drawing import depth_cell, points_cell
 from workers.pictures import cell, legend, overlay
 from workers.preview import preview_png
 
@@ -50,7 +52,31 @@ def test_a_legend_has_room_for_many_classes() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3, 20])
-def test_a_preview_of_any_number_of_samples(count: int) -> None:
-    samples = [(image(64), RNG.integers(0, 40, (64, 64), np.uint8)) for _ in range(count)]
-    picture = decoded(preview_png(samples, CLASSES, "bears"))
-    assert picture.width >= 2 * 192
+@pytest.mark.parametrize(("kinds", "pictures"), [("every kind", 4), ("attributes", 1)])
+def test_a_preview_of_any_number_of_samples_and_kinds_of_labels(count: int, kinds: str, pictures: int) -> None:
+    schema = EVERY_KIND if kinds == "every kind" else LabelSchema(attributes=EVERY_KIND.attributes)
+    samples = [draw(index, schema).packed for index in range(count)]
+    picture = decoded(preview_png(samples, schema, "bears"))
+    assert picture.width >= pictures * 192
+    assert picture.height >= 192
+
+
+def test_points_are_drawn_where_they_are_unless_they_are_not_there() -> None:
+    points = np.array([[4.5, 4.5, 2], [12.5, 4.5, 1], [8.5, 12.5, 0]], np.float32)
+    blank = np.zeros((16, 16, 3), np.uint8)
+    picture = np.asarray(points_cell(blank, points, EVERY_KIND, 160))
+    assert picture[47, 45].max() > 150  # a disc
+    assert picture[47, 125].max() == 0  # a ring
+    assert picture[45, 85].min() > 200  # the line between them
+    assert not picture[110:140, 70:100].any()
+
+
+def test_depth_grows_darker_with_distance_and_shows_what_is_not_known() -> None:
+    depth = np.full((8, 8), 1.0, np.float32)
+    depth[:, 4:] = 4.0
+    depth[0] = np.nan
+    assert EVERY_KIND.depth is not None
+    picture = np.asarray(depth_cell(depth, EVERY_KIND.depth, 8), np.int64)
+    assert picture[4, 1].sum() > picture[4, 6].sum() + 300
+    assert (picture[0, 0] == picture[0, 7]).all()
+    assert picture[0, 0].tolist() not in (picture[4, 1].tolist(), picture[4, 6].tolist())

@@ -76,6 +76,28 @@ def test_owner_time_and_mode_are_fixed() -> None:
     }
 
 
+class Outlet(io.RawIOBase):
+    """A stream that can be written to, and nothing else."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        self.data += data
+        return len(data)
+
+
+def test_a_stream_need_not_seek() -> None:
+    outlet = Outlet()
+    with ShardWriter(outlet) as tar:  # type: ignore[arg-type]
+        for row in samples(30):
+            tar.add(row)
+    assert outlet.data == tar_of(samples(30))
+    assert len(outlet.data) % tarfile.RECORDSIZE == 0
+    with tarfile.open(fileobj=io.BytesIO(outlet.data)) as whole:
+        assert len(whole.getnames()) == 90
+
+
 def test_webdataset_reads_a_shard(tmp_path: Path) -> None:
     (tmp_path / "shard-00000.tar").write_bytes(tar_of(samples(3)))
     rows = list(webdataset.WebDataset(str(tmp_path / "shard-00000.tar"), shardshuffle=False))
