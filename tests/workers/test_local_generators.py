@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from models.checkpoint import load_tensors, save_tensors
 from service.records import GeneratorRecord
 from service.stores import FileStore
 from tests.workers.world import GENERATOR, write_generator
@@ -54,6 +55,29 @@ def test_a_new_version_is_published_and_fetched(
     newer = publish_generator(store, folder, GENERATOR, "Tiny", "trained")
     assert newer.provenance == {"command": "another one"}
     assert fetch_generator(store, newer, tmp_path / "cache") != old
+
+
+def test_what_was_learnt_of_other_weights_is_forgotten(
+    store: FileStore, folder: Path, record: GeneratorRecord, tmp_path: Path
+) -> None:
+    encoder = f"generators/{GENERATOR}/encoder.safetensors"
+    drawn = f"generators/{GENERATOR}/samples-0.35.png"
+    known = record.model_copy(update={"has_encoder": True, "provenance": {"encoder": {"seconds": 1}}})
+    store.put(GeneratorRecord.key(GENERATOR), known.model_dump_json().encode())
+    for key in (encoder, drawn):
+        store.put(key, b"-")
+    again = publish_generator(store, folder, GENERATOR, "Another name", "trained")
+    assert (again.name, again.has_encoder, again.provenance) == ("Another name", True, known.provenance)
+    assert store.exists(encoder)
+    assert store.exists(drawn)
+
+    tensors, facts = load_tensors(folder / "weights.safetensors", "generator")
+    tensors["mapping.w_avg"] += 1
+    save_tensors(folder / "weights.safetensors", tensors, "generator", facts)
+    assert not publish_generator(store, folder, GENERATOR, "Tiny", "trained").has_encoder
+    assert not store.exists(encoder)
+    assert not store.exists(drawn)
+    assert store.exists(f"generators/{GENERATOR}/samples-0.70.png")
 
 
 def test_damaged_weights_are_refused_and_not_kept(store: FileStore, record: GeneratorRecord, tmp_path: Path) -> None:
