@@ -12,7 +12,7 @@ from workers.pictures import ALARM, FAINT, INK, PAPER, font, page
 _WIDTH, _LINE, _NAME, _BAR = 720, 22, 240, 380
 _GOOD, _MIDDLING, _TRACK = (46, 139, 87), (214, 158, 46), (236, 238, 241)
 _LOW, _HIGH = 0.6, 0.8
-_WORDS_A_LINE = 96
+_CHARACTERS = 104
 _BARS = 48
 """So many bars a chart; of more, those with the lowest figures."""
 
@@ -59,13 +59,17 @@ def _text(lines: Sequence[str], color: tuple[int, int, int]) -> Image.Image:
 
 
 def _advice(sentences: Sequence[str]) -> Image.Image:
-    lines = [line for sentence in sentences for line in wrap(f"• {sentence}", _WORDS_A_LINE, subsequent_indent="   ")]
+    lines = [
+        line
+        for sentence in sentences
+        for line in wrap(sentence, _CHARACTERS, initial_indent="- ", subsequent_indent="  ")
+    ]
     return _text(lines or ["Nothing stands out."], INK)
 
 
 def _left_out(seeds: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Image.Image:
     rows = [f"{names[row['index']]}: {row['reason']}" for row in seeds if row.get("reason")]
-    lines = [line for row in rows for line in wrap(row, _WORDS_A_LINE, subsequent_indent="   ")]
+    lines = [line for row in rows for line in wrap(row, _CHARACTERS, subsequent_indent="   ")]
     return _text(
         ["Seeds that invert badly:", *lines] if lines else ["No seed inverts badly."], ALARM if lines else FAINT
     )

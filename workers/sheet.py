@@ -14,6 +14,8 @@ from workers.label_drawing import attribute_words, label_cells
 from workers.pictures import ALARM, FAINT, INK, cell, font, grid, legend, page, side_by_side
 
 _PICTURES_A_ROW, _SIDE, _CAPTION = 12, 128, 22
+_NARROW, _WIDE = 3 * _SIDE, 6 * _SIDE
+"""Below the first width an inversion's quality has a line of its own; from the second on the attributes have none."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,11 @@ def sheet_png(rows: Sequence[SheetRow], schema: LabelSchema, title: str) -> byte
     entries = [_entry(row, schema) for row in rows]
     pictures = max(1, round(entries[0].width / _SIDE))
     board = grid(entries, max(1, _PICTURES_A_ROW // pictures), gap=14)
-    note = "from left to right: seed, reconstruction, the seed's labels, the labels predicted for the reconstruction"
-    if schema.attributes:
-        note += "; in words: the seed's, and the predicted ones where they differ"
+    note = "seed and reconstruction"
+    if pictures > 2:
+        note = (
+            "from left to right: seed, reconstruction, the seed's labels, the labels predicted for the reconstruction"
+        )
     parts = [board, legend(schema.classes, max(board.width, 480))] if schema.classes else [board]
     buffer = io.BytesIO()
     page(title, note, parts).save(buffer, "PNG")
@@ -55,21 +59,26 @@ def _entry(row: SheetRow, schema: LabelSchema) -> Image.Image:
             *label_cells(row.reconstruction, row.predicted, schema, _SIDE, plain=False),
         ]
     )
-    words = _words(row, schema)
-    lines = 3 if words else 2 if pictures.width < 3 * _SIDE else 1
+    quality = f"PSNR {row.psnr_db:.1f} dB · LPIPS {row.lpips:.3f}"
+    if row.excluded:
+        quality += " · left out" if pictures.width < _NARROW else " · left out of the fit"
+    name = row.name if len(row.name) <= 24 else row.name[:23] + "…"
+    left, words = [name], _words(row, schema)
+    if words and pictures.width >= _WIDE:
+        left = [f"{name}: {words}"]
+    elif words:
+        left.append(words)
+    lines = len(left) + (pictures.width < _NARROW)
     entry = Image.new("RGB", (pictures.width, pictures.height + lines * _CAPTION), "white")
     entry.paste(pictures, (0, 0))
     draw = ImageDraw.Draw(entry)
-    first, last = (pictures.height + _CAPTION // 2 + line * _CAPTION for line in (0, min(lines, 2) - 1))
-    quality = f"PSNR {row.psnr_db:.1f} dB · LPIPS {row.lpips:.3f}"
     if row.excluded:
         draw.rectangle((0, 0, pictures.width - 1, pictures.height - 1), outline=ALARM, width=3)
-        quality += " · left out of the fit"
-    name = row.name if len(row.name) <= 24 else row.name[:23] + "…"
-    draw.text((2, first), name, INK, font(13), anchor="lm")
-    draw.text((entry.width - 2, last), quality, ALARM if row.excluded else FAINT, font(13), anchor="rm")
-    if words:
-        draw.text((2, entry.height - _CAPTION // 2), words, INK, font(13), anchor="lm")
+    middles = [pictures.height + _CAPTION // 2 + line * _CAPTION for line in range(lines)]
+    for text, middle in zip(left, middles, strict=False):
+        draw.text((2, middle), text, INK, font(13), anchor="lm")
+    beside = middles[-1] if pictures.width < _NARROW else middles[0]
+    draw.text((entry.width - 2, beside), quality, ALARM if row.excluded else FAINT, font(13), anchor="rm")
     return entry
 
 
@@ -79,4 +88,4 @@ def _words(row: SheetRow, schema: LabelSchema) -> str:
         return ""
     own = attribute_words(row.labels.attributes.tolist(), schema) or "not known"
     predicted = attribute_words(row.predicted.attributes.tolist(), schema)
-    return own if own == predicted else f"{own} → {predicted}"
+    return own if own == predicted else f"{own}, predicted: {predicted}"
