@@ -6,7 +6,6 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import BinaryIO, cast
 
 from models.bundle import load_bundle
 from models.device import choose_device
@@ -56,7 +55,7 @@ def _write_shard(bench: Workbench, plan: Plan, shard: int) -> None:
     tell, done, attempts = Throttle(PROGRESS_INTERVAL_S), 0, 0
     pack = partial(_packed, Packer(bench.job.generate, bench.project), clock)
     samples = _timed(_samples(bench, plan, indices), clock)
-    with UploadPipe(bench.store, shard_key(bench.job_id, shard), clock) as pipe, ShardWriter(cast(BinaryIO, pipe)) as tar:
+    with UploadPipe(bench.store, shard_key(bench.job_id, shard), clock) as pipe, ShardWriter(pipe) as tar:
         for chunk in ordered_map(pack, _chunks(samples), threads, _CHUNKS_AHEAD):
             for versions in chunk:
                 for version in versions:

@@ -4,7 +4,7 @@ import json
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import BinaryIO, ClassVar
+from typing import BinaryIO, ClassVar, Protocol
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -61,11 +61,17 @@ class PackedSample:
     """16-bit grey PNG; depth = pixel × the schema's scale, 0 is not known."""
 
 
+class Sink(Protocol):
+    """What bytes can be written to."""
+
+    def write(self, data: bytes, /) -> object: ...
+
+
 class ShardWriter:
     """Writes samples to a tar, in the order given. Use as a context manager; leaving it completes the tar."""
 
-    def __init__(self, stream: BinaryIO) -> None:
-        """`stream` is only written to: it need not seek or know where it is."""
+    def __init__(self, stream: Sink) -> None:
+        """`stream` need not seek or know where it is."""
         self._stream = stream
         self._size = 0
 

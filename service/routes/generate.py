@@ -7,6 +7,7 @@ from fastapi import APIRouter, Body, Depends, Header, Response
 from service.accepting import accept_job
 from service.augmentation import misfits
 from service.balance import look_up
+from service.dataset_formats import unsuited_formats
 from service.dependencies import LedgerDep, QueueDep, SettingsDep, StoreDep
 from service.generators import find_generator
 from service.json_body import json_only
@@ -102,6 +103,7 @@ def _misfits(wanted: GenerateRequest, project: ProjectRecord, generator: Generat
         Complaint(field=misfit.field, message=misfit.message, remedy=misfit.remedy)
         for misfit in misfits(wanted.augment, project)
     ]
+    complaints += unsuited_formats(wanted.formats, project)
     conditions = generator.conditions if generator is not None else 0
     if wanted.condition is not None and wanted.condition >= conditions:
         message = f"the generator has {conditions} classes" if conditions else "the generator is not class-conditional"

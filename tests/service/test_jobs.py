@@ -37,14 +37,17 @@ def test_a_running_job_shows_how_far_it_is(api: httpx.Client, api_ledger: Ledger
     api_ledger.start(job.id)
     api_ledger.enter_phase(job.id, Phase.GENERATE, 100)
     api_ledger.advance_shard(job.id, 0, 40)
+    api_ledger.tell(job.id, {"slowest": "generate", "busy.encode": 0.25})
     view = api.get(f"/jobs/{job.id}").json()
     assert (view["state"], view["phase"]) == ("running", "generate")
     assert (view["progress"]["done"], view["progress"]["total"]) == (40, 100)
     assert view["progress"]["rate"] > 0
     assert view["progress"]["eta_s"] > 0
+    assert view["progress"]["details"] == {"slowest": "generate", "busy.encode": 0.25}
     assert view["links"] == {
         "self": "/jobs/job-1",
         "project": "/projects/bears",
+        "generator": None,
         "cancel": "/jobs/job-1/cancel",
         "preview": None,
         "download": {},
