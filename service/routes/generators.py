@@ -138,7 +138,7 @@ async def get_samples(
 ) -> Response:
     """A grid of samples, with one row a class if the generator has classes.
 
-    0.5, 0.7 and 1.0 are there from the beginning. Others are drawn by a worker: the answer waits some seconds for that,
+    That of 0.7 is there from the beginning. Others are drawn by a worker: the answer waits some seconds for that,
     and is 503 with `Retry-After` if all workers are busy.
     """
     file = samples_file(truncation)
