@@ -155,7 +155,7 @@ def _train_images(labeler: Labeler, pooled: Tensor, labels: LabelTensors, settin
     head, layout = labeler.image, labeler.architecture.layout
     assert head is not None  # noqa: S101 - the caller looked
     random = torch.Generator().manual_seed(settings.seed)
-    adam = torch.optim.AdamW(head.parameters(), lr=settings.learning_rate, weight_decay=settings.image_decay)
+    adam = torch.optim.AdamW(head.parameters(), lr=settings.image_rate, weight_decay=settings.image_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, max(1, settings.image_steps))
     truth = _image_truth(labels)
     sizes = [VISIBILITIES] * layout.points + list(layout.attributes)
