@@ -91,7 +91,11 @@ class DatasetCard:
             "mean_uncertainties": {
                 kind: round(tally.mean_uncertainty(kind), 6) for kind in sorted(tally.uncertainty_sums) if kind != "all"
             },
-            "uncertainty_histogram": {"bin_width": tally.uncertainty.width, "counts": tally.uncertainty.counts},
+            "uncertainty_histogram": {
+                "from": tally.uncertainty.first,
+                "bin_width": tally.uncertainty.width,
+                "counts": tally.uncertainty.counts,
+            },
             "acceptance": round(tally.sources / max(1, tally.draws), 6),
             "unmet": tally.unmet,
         }

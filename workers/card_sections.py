@@ -14,7 +14,7 @@ def label_sections(schema: LabelSchema, tally: Tally) -> str:
         _keypoints(schema, tally) if schema.keypoints else "",
         _depth(schema, tally) if schema.depth else "",
         _attributes(schema, tally) if schema.attributes else "",
-        _uncertainty(tally.uncertainty, tally.mean_uncertainty()),
+        _uncertainty(tally.uncertainty, tally.mean_uncertainty(), len(schema.label_kinds)),
     ]
     return "\n".join(section for section in sections if section)
 
@@ -60,12 +60,12 @@ def _attributes(schema: LabelSchema, tally: Tally) -> str:
     return "## Attributes\n| attribute | value | samples |\n|---|---|---|\n" + "".join(rows)
 
 
-def _uncertainty(histogram: Histogram, mean: float) -> str:
+def _uncertainty(histogram: Histogram, mean: float, kinds: int) -> str:
     highest = max(1, *histogram.counts)
-    rows = [
-        f"{place * histogram.width:8.4f} – {(place + 1) * histogram.width:8.4f}  {count:9d}  "
-        f"{'█' * -(-count * _BAR // highest)}".rstrip()
-        + "\n"
-        for place, count in enumerate(histogram.counts)
-    ]
-    return f"## Uncertainty\nIn nats; {mean:.4f} on average. Samples from … to:\n```\n{''.join(rows)}```\n"
+    rows = []
+    for place, count in enumerate(histogram.counts):
+        start = histogram.first + place * histogram.width
+        bar = "█" * -(-count * _BAR // highest)
+        rows.append(f"{start:8.4f} – {start + histogram.width:8.4f}  {count:9d}  {bar}".rstrip() + "\n")
+    unit = "The kinds of labels together; 0 is usual, more is worse" if kinds > 1 else "How much the members disagreed"
+    return f"## Uncertainty\n{unit}; {mean:.4f} on average. Samples from … to:\n```\n{''.join(rows)}```\n"

@@ -1,5 +1,6 @@
 """What can be counted about a dataset while its samples pass, in memory that does not grow with them."""
 
+import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
@@ -26,7 +27,8 @@ class ClassCoverage:
 
 
 class Histogram:
-    """Counts of numbers from 0 up in ten bins of one width, which doubles as often as the largest number asks for.
+    """Counts of numbers in bins of one width, ten on either side of 0; the width doubles as often as the number
+    farthest from 0 asks for.
 
     The outcome does not depend on the order of the numbers.
     """
@@ -35,15 +37,24 @@ class Histogram:
 
     def __init__(self) -> None:
         self.width = 2.0**-20
-        self.counts = [0] * self.BINS
+        self._counts: Counter[int] = Counter()
 
     def add(self, value: float) -> None:
-        """Count one number, 0 or more."""
-        while value >= self.width * self.BINS:
+        """Count one finite number."""
+        while not -self.BINS <= value / self.width < self.BINS:
             self.width *= 2
-            pairs = zip(self.counts[::2], self.counts[1::2], strict=True)
-            self.counts = [one + other for one, other in pairs] + [0] * (self.BINS // 2)
-        self.counts[int(value / self.width)] += 1
+            self._counts = sum((Counter({place // 2: count}) for place, count in self._counts.items()), Counter())
+        self._counts[math.floor(value / self.width)] += 1
+
+    @property
+    def first(self) -> float:
+        """Where the first bin begins: at 0, unless there are numbers below."""
+        return self.width * min(0, min(self._counts, default=0))
+
+    @property
+    def counts(self) -> list[int]:
+        """The bins' counts, from the first one up to the tenth above 0."""
+        return [self._counts[place] for place in range(min(0, min(self._counts, default=0)), self.BINS)]
 
 
 @dataclass

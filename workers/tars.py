@@ -28,8 +28,8 @@ class SampleFacts:
     """Which generated sample this is, or is an augmented version of."""
     version: int
     uncertainty: float
-    """Jensen-Shannon divergence of the labeler's members over the sample's most uncertain pixels, in nats; the mean of
-    the label kinds."""
+    """Of the sample as a whole: the only label kind's own, or the mean of the kinds', each standardised by its median
+    and spread over random samples, so that 0 is usual and more is worse."""
     kinds: dict[str, float]
     """The uncertainty of each label kind."""
     class_pixels: list[int] | None = None

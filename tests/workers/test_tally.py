@@ -27,6 +27,19 @@ def test_a_histogram_counts_every_number_in_any_order(largest: float) -> None:
     assert one.width == 2.0**-20 or sum(one.counts[Histogram.BINS // 2 :])  # no wider than it has to be
 
 
+def test_a_histogram_takes_numbers_on_both_sides_of_zero() -> None:
+    numbers = np.random.default_rng(3).normal(0.2, 1.0, 500).tolist()
+    one, other = Histogram(), Histogram()
+    for value, another in zip(numbers, reversed(numbers), strict=True):
+        one.add(value)
+        other.add(another)
+    assert (one.width, one.first, one.counts) == (other.width, other.first, other.counts)
+    borders = one.first + np.arange(len(one.counts) + 1) * one.width
+    assert one.counts == np.histogram(numbers, borders)[0].tolist()
+    assert sum(one.counts) == 500
+    assert one.first < 0 < one.counts[0]
+
+
 def test_totals_are_those_of_the_labels() -> None:
     split = Split(train=0.5, val=0.5)
     drawn = [draw(index, EVERY_KIND, versions=2) for index in range(20)]
