@@ -10,6 +10,7 @@ from models.heads.segmentation import jensen_shannon, vote
 from models.labeler import Labeler, LabelerArchitecture, Labels
 from models.labeling import LabelingKernel, vote_and_diverge
 from models.labels import LabelLayout
+from models.pixel_network import PixelNetwork
 from models.upsampling import bands, interpolation, widen
 
 EVERYTHING = LabelLayout(classes=4, points=3, depth=(1.0, 5.0), attributes=(2, 5))
@@ -129,9 +130,9 @@ def test_bfloat16_keeps_nearly_all_labels(shared: int) -> None:
 def test_bands_of_any_height_say_the_same(budget: int) -> None:
     labeler, features = make(TO_64[2:], 96, EVERYTHING, members=4, hidden=(16, 8))
     whole, banded = (LabelingKernel(labeler, torch.float32, b) for b in (2**30, budget))
-    assert whole.height == 96
-    assert banded.height < 96
-    assert banded.height == 1 or budget > 1
+    assert whole.network.height == 96
+    assert banded.network.height < 96
+    assert banded.network.height == 1 or budget > 1
     assert_same_labels(banded.label(features), whole.label(features), atol=1e-5)
 
 
@@ -139,10 +140,10 @@ def test_the_buffers_use_the_budget_and_no_more() -> None:
     labeler, _ = make(TO_128, 128, BEARS, members=10, hidden=(32, 16))
     for budget in (2**22, 2**24):
         kernel = LabelingKernel(labeler, torch.float32, budget)
-        held = sum(t.numel() * t.element_size() for t in vars(kernel).values() if isinstance(t, Tensor))
+        held = sum(t.numel() * t.element_size() for t in vars(kernel.network).values() if isinstance(t, Tensor))
         assert held <= budget
-        taller = LabelingKernel(labeler, torch.float32, 4 * budget).height
-        assert kernel.height < taller or taller == 128
+        taller = LabelingKernel(labeler, torch.float32, 4 * budget).network.height
+        assert kernel.network.height < taller or taller == 128
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
@@ -187,20 +188,20 @@ def test_running_out_of_memory_halves_the_bands(monkeypatch: pytest.MonkeyPatch)
     labeler, features = make(TO_64, 64, BEARS)
     kernel = LabelingKernel(labeler, torch.float32)
     expected, asked = kernel.label(features), []
-    run = LabelingKernel._first_layer
+    run = PixelNetwork._first_layer
 
-    def scarce(self: LabelingKernel, *arguments: object) -> Tensor:
+    def scarce(self: PixelNetwork, *arguments: object) -> Tensor:
         asked.append(self.height)
         if self.height > 16:
             raise torch.OutOfMemoryError("no memory for bands of this height")
         return run(self, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(LabelingKernel, "_first_layer", scarce)
+    monkeypatch.setattr(PixelNetwork, "_first_layer", scarce)
     assert_same_labels(kernel.label(features), expected, atol=1e-5)
     assert sorted(set(asked), reverse=True) == [64, 32, 16]
-    assert kernel.height == 16
+    assert kernel.network.height == 16
 
-    monkeypatch.setattr(LabelingKernel, "_first_layer", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
+    monkeypatch.setattr(PixelNetwork, "_first_layer", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
     with pytest.raises(torch.OutOfMemoryError):
         kernel.label(features)
 

@@ -1,0 +1,177 @@
+"""The labeler's network for pixels, evaluated in tiles that stay in cache.
+
+`Labeler.forward` makes the first layer of all members at full resolution, hundreds of megabytes that every step reads
+and writes again. Here a tile goes all the way from features to outputs: a band of rows of one image or, where images
+are small, of several side by side. Features lie rows first and channels last, so every 1×1 convolution is a matrix
+product over pixels: levels below the full resolution are projected at their own and widened across, one small product
+with interpolation weights sums and upsamples all of them down the band, the levels of full resolution are accumulated
+onto that, and batched products take the members on from there.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.folding import MemberGroup, fold
+from models.labeler import Labeler
+from models.upsampling import Band, bands, widen
+
+LARGEST_WHOLE = 8 * 2**20
+"""Bytes of the coarse sides that are projected once for all bands; finer sides are projected band by band, where the
+rows that two bands share are projected twice."""
+
+LARGEST_TOGETHER = 16
+"""Images in one tile."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Which images of a batch, which rows of them, and every member's outputs there: float32
+    (M, K + P + D, rows, images, W), overwritten by the next tile."""
+
+    images: slice
+    rows: slice
+    outputs: Tensor
+
+
+class PixelNetwork:
+    """Every member's outputs for each pixel. It keeps its buffers: one caller at a time.
+
+    height, together: rows and images of a tile, chosen from shapes and budget alone. What comes out for an image does
+    not depend on its place in a batch or on its neighbours.
+    """
+
+    def __init__(self, labeler: Labeler, precision: torch.dtype, budget_bytes: int) -> None:
+        """
+        Args:
+            labeler: frozen, on the device to compute on; a later change of its weights is not seen.
+            precision: of features and hidden layers; outputs are float32.
+            budget_bytes: what a tile may take, with its decoding; one row is worked on, whatever it takes.
+        """
+        self.architecture, self.precision = labeler.architecture, precision
+        self.device = labeler.thresholds.device
+        self.groups = fold(labeler, precision)
+        self._levels: dict[int, list[int]] = {}
+        for level, side in enumerate(self.architecture.feature_sides):
+            self._levels.setdefault(side, []).append(level)
+        self._below = sorted(side for side in self._levels if side < self.architecture.resolution)
+        self._whole = self._sides_projected_whole()
+        resolution, height, together = self.architecture.resolution, 1, 1
+        while height < resolution and self._tile_bytes(min(2 * height, resolution)) <= budget_bytes:
+            height = min(2 * height, resolution)
+        if height == resolution:
+            together = min(LARGEST_TOGETHER, max(1, budget_bytes // max(1, self._tile_bytes(height))))
+        self._plan(height, together)
+
+    def halve(self) -> bool:
+        """Make tiles half as large from now on; false if they are as small as can be."""
+        if self.together > 1:
+            self._plan(self.height, self.together // 2)
+        elif self.height > 1:
+            self._plan(-(-self.height // 2), 1)
+        else:
+            return False
+        return True
+
+    def tiles(self, features: list[Tensor]) -> Iterator[Tile]:
+        """All tiles of a batch, those of the same images one after another, from the top.
+
+        Args:
+            features: the style blocks' outputs, coarse to fine, (B, C, r, r); channels last is fastest.
+        """
+        if not self.groups:
+            return
+        side, architecture = self.architecture.resolution, self.architecture
+        shape = (architecture.members, architecture.pixel_outputs, self.height * self.together * side)
+        everything = torch.empty(shape, device=self.device)
+        for start in range(0, len(features[0]), self.together):
+            images = slice(start, min(start + self.together, len(features[0])))
+            count = images.stop - start
+            own = [f[images].to(self.precision).permute(2, 0, 3, 1).contiguous() for f in features]
+            whole = [{s: self._project(g, own, s, slice(0, s)) for s in self._whole} for g in self.groups]
+            for band in self._bands:
+                outputs = everything[:, :, : band.height * count * side]
+                for group, projected in zip(self.groups, whole, strict=True):
+                    self._members(group, self._first_layer(group, own, band, projected), outputs[group.members])
+                yield Tile(images, band.rows, outputs.unflatten(2, (band.height, count, side)))
+
+    def _sides_projected_whole(self) -> list[int]:
+        width = sum(group.width for group in self.groups)
+        whole, size = [], 0
+        for side in self._below:
+            size += side**2 * width * self.precision.itemsize
+            if size > LARGEST_WHOLE:
+                break
+            whole.append(side)
+        return whole
+
+    def _tile_bytes(self, height: int) -> int:
+        """Of one image: of the buffers, and of what hidden layers and decoding take at most."""
+        if not self.groups:
+            return 0
+        resolution, architecture = self.architecture.resolution, self.architecture
+        widest = max(group.width for group in self.groups)
+        sources = 1 + sum(min(side, height * side // resolution + 2) for side in self._below)
+        expanded = architecture.members * architecture.hidden[0] if architecture.shared else 0
+        per_pixel = ((height + sources) / height * widest + 2 * expanded) * self.precision.itemsize
+        per_pixel += 3 * 4 * architecture.members * architecture.pixel_outputs
+        return int(height * resolution * per_pixel)
+
+    def _plan(self, height: int, together: int) -> None:
+        """Cut the output into bands, and make the buffers of the largest tile."""
+        self.height, self.together, resolution = height, together, self.architecture.resolution
+        self._bands = bands(resolution, self._below, height, self.precision, self.device)
+        values = together * resolution * max((group.width for group in self.groups), default=0)
+        sources = max(band.weights.shape[1] for band in self._bands)
+        self._sources = torch.empty(sources * values, dtype=self.precision, device=self.device)
+        self._first = torch.empty(height * values, dtype=self.precision, device=self.device)
+
+    def _project(self, group: MemberGroup, features: list[Tensor], side: int, rows: slice) -> Tensor:
+        """The levels of one side through the first layer: (rows, images, side, N)."""
+        first, *others = self._levels[side]
+        x = features[first][rows]
+        total = torch.addmm(group.offsets[side], x.flatten(0, 2), group.levels[first])
+        for level in others:
+            total.addmm_(features[level][rows].flatten(0, 2), group.levels[level])
+        return total.view(*x.shape[:3], group.width)
+
+    def _first_layer(self, group: MemberGroup, features: list[Tensor], band: Band, whole: dict[int, Tensor]) -> Tensor:
+        """The first layer of a tile after its activation, (pixels, N), in a buffer."""
+        images, resolution, width = features[0].shape[1], self.architecture.resolution, group.width
+        row = images * resolution * width
+        sources = self._sources[: band.weights.shape[1] * row].view(-1, images, resolution, width)
+        sources[0] = group.offsets[resolution]
+        start = 1
+        for side, rows in band.sources.items():
+            projected = whole[side][rows] if side in whole else self._project(group, features, side, rows)
+            widen(projected.flatten(0, 1), sources[start : start + len(projected)].flatten(0, 1))
+            start += len(projected)
+        first = self._first[: band.height * row]
+        torch.mm(band.weights, sources.view(-1, row), out=first.view(-1, row))
+        first = first.view(-1, width)
+        for level in self._levels.get(resolution, ()):
+            first.addmm_(features[level][band.rows].flatten(0, 2), group.levels[level])
+        return rectified(first)
+
+    def _members(self, group: MemberGroup, first: Tensor, out: Tensor) -> None:
+        """From the first layer (pixels, N) to the outputs of the group's members, `out` (G, K + P + D, pixels)."""
+        if group.expand is not None:
+            weight, bias = group.expand
+            first = rectified(torch.addmm(bias, first, weight))
+        if not group.hidden:
+            first = first.float()
+        x = first.unflatten(1, (len(out), -1)).transpose(0, 1)
+        for weight, bias in group.hidden:
+            x = rectified(torch.baddbmm(bias, x, weight))
+        weight, bias = group.output
+        # In float32: rounded logits would tie, and change labels.
+        torch.baddbmm(bias, weight, x.float().transpose(1, 2), out=out)
+
+
+def rectified(x: Tensor) -> Tensor:
+    """ReLU in place. As whole numbers, floating-point numbers keep their sign, and CPUs compare them several times as
+    fast as halves, which they would convert and convert back."""
+    x.view(torch.int32 if x.dtype == torch.float32 else torch.int16).clamp_(min=0)
+    return x
