@@ -18,7 +18,7 @@ from models.folding import MemberGroup, fold
 from models.labeler import Labeler
 from models.upsampling import Band, bands, widen
 
-LARGEST_WHOLE = 8 * 2**20
+LARGEST_WHOLE = 32 * 2**20
 """Bytes of the coarse sides that are projected once for all bands; finer sides are projected band by band, where the
 rows that two bands share are projected twice."""
 
