@@ -26,7 +26,7 @@ WAITING_BYTES = 64 * 2**20
 """About how much finished samples may take while they wait for an earlier one."""
 
 
-CPU_BATCH_PIXELS = 2**17
+CPU_BATCH_PIXELS = 2**16
 GPU_BATCH_PIXELS = 2**23
 LARGEST_BATCH = 64
 
