@@ -123,8 +123,9 @@ class _Maps:
             self.heatmaps[: len(heatmaps), :, :, rows] = heatmaps
         if self.layout.depth is not None:
             depths = outputs[:, -1].transpose(1, 2)
-            self.depth[images, rows] = depths.mean(dim=0)
-            self.depth_spread[images, rows] = depths.std(dim=0, correction=0)
+            mean = depths.mean(dim=0)
+            self.depth[images, rows] = mean
+            self.depth_spread[images, rows] = (depths - mean).square_().mean(dim=0).sqrt_()
 
 
 def vote_and_diverge(logits: Tensor) -> tuple[Tensor, Tensor]:
