@@ -14,6 +14,7 @@ from models.sampling import ATTEMPTS, Sample, Wish, labeled_samples
 from service.balance import BalanceItem, look_up
 from service.records import labeler_key, shard_key
 from workers.balance import item_of_index
+from workers.lanes import in_lanes
 from workers.local_generators import fetch_generator
 from workers.ordered_map import ordered_map
 from workers.packing import Packer
@@ -77,18 +78,22 @@ def _samples(bench: Workbench, plan: Plan, indices: range) -> Iterator[Sample]:
     request = bench.job.generate
     items = look_up(request.balance, bench.project)[0] if request.balance else []
     item = item_of_index(items, request.count)
-    return labeled_samples(
-        bundle,
-        labeler,
-        request.seed,
-        indices,
-        request.truncation,
-        request.discard_fraction,
-        ignore_fraction=request.ignore_fraction,
-        condition=request.condition,
-        wish=(lambda index: _wish(item(index))) if items else None,
-        max_attempts=request.balance.max_attempts if request.balance else ATTEMPTS,
-    )
+
+    def make(part: range) -> Iterator[Sample]:
+        return labeled_samples(
+            bundle,
+            labeler,
+            request.seed,
+            part,
+            request.truncation,
+            request.discard_fraction,
+            ignore_fraction=request.ignore_fraction,
+            condition=request.condition,
+            wish=(lambda index: _wish(item(index))) if items else None,
+            max_attempts=request.balance.max_attempts if request.balance else ATTEMPTS,
+        )
+
+    return in_lanes(make, indices, bundle)
 
 
 def _wish(item: BalanceItem | None) -> Wish | None:

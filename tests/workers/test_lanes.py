@@ -1,0 +1,53 @@
+"""Lanes change the time that samples take, and nothing in them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.bundle import GeneratorBundle, load_bundle
+from models.labeler import Labeler
+from models.sampling import Sample, labeled_samples
+from service.records import labeler_key
+from service.stores import FileStore
+from tests.workers.world import write_generator
+from workers import lanes
+from workers.lanes import in_lanes
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> GeneratorBundle:
+    write_generator(tmp_path / "tiny")
+    return load_bundle(tmp_path / "tiny", torch.device("cpu"))
+
+
+@pytest.fixture
+def labeler(fitted_world: tuple[Path, str], tmp_path: Path) -> Labeler:
+    store, key = fitted_world
+    weights = tmp_path / "labeler.safetensors"
+    weights.write_bytes(FileStore(store).read(labeler_key(key, weights.name)))
+    return Labeler.load(weights, torch.device("cpu"))
+
+
+def test_samples_are_the_same_in_lanes(
+    bundle: GeneratorBundle, labeler: Labeler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = torch.get_num_threads()
+    expected = list(labeled_samples(bundle, labeler, 5, range(30, 130)))
+    monkeypatch.setattr(lanes, "_BLOCK_PIXELS", 16 * 16 * 7)
+    parts: list[range] = []
+
+    def make(part: range) -> "list[Sample]":
+        parts.append(part)
+        return list(labeled_samples(bundle, labeler, 5, part))
+
+    found = list(in_lanes(lambda part: iter(make(part)), range(30, 130), bundle))
+    assert len(parts) == 15
+    assert [sample.index for sample in found] == list(range(30, 130))
+    for one, other in zip(found, expected, strict=True):
+        assert np.array_equal(one.image, other.image)
+        assert one.labels.mask is not None
+        assert np.array_equal(one.labels.mask, other.labels.mask)
+        assert (one.uncertainty, one.attempts) == (other.uncertainty, other.attempts)
+    assert torch.get_num_threads() == threads, "the caller's threads are its own"

@@ -1,0 +1,41 @@
+"""Small images side by side: on a CPU, one thread an image beats all threads on one.
+
+Below some size, what the threads of one convolution have to do is over before they have met; batches that go their own
+ways, a thread each, use the whole processor. Which batch goes which way changes nothing in it.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from itertools import chain
+
+import torch
+
+from models.bundle import GeneratorBundle
+from models.sampling import Sample
+from workers.ordered_map import ordered_map
+
+LARGEST_SIDE = 128
+"""Pixels a side up to which images are made in lanes."""
+
+_BLOCK_PIXELS = 2**21
+"""Of one lane's turn: many batches, so that the last one, which may not be full, does not count."""
+
+_MOST_LANES = 16
+
+
+def in_lanes(make: Callable[[range], Iterator[Sample]], indices: range, bundle: GeneratorBundle) -> Iterator[Sample]:
+    """What `make` gives for `indices`, in order; made by several threads where that is quicker.
+
+    `make` is called with consecutive parts of `indices`, and must give for each what it would give within the whole.
+    """
+    if bundle.device.type != "cpu" or bundle.resolution > LARGEST_SIDE:
+        return make(indices)
+    lanes = min(_MOST_LANES, os.cpu_count() or 1)
+    block = max(1, _BLOCK_PIXELS // bundle.resolution**2)
+    parts = [indices[start : start + block] for start in range(0, len(indices), block)]
+
+    def work(part: range) -> list[Sample]:
+        torch.set_num_threads(1)  # of the calling thread alone
+        return list(make(part))
+
+    return chain.from_iterable(ordered_map(work, parts, lanes, ahead=lanes + 1))
