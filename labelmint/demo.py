@@ -52,7 +52,7 @@ def demo(settings: Settings, console: Console, *, count: int, seeds: int, data: 
 
 def _render_seeds(path: Path, count: int, console: Console) -> Path:
     command = [sys.executable, "-m", "labelmint", "bears", "render", "--count", str(count), "--seed", "1"]
-    command += ["--labels", "segmentation", "--out", str(path)]
+    command += ["--out", str(path)]
     began = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode != 0:
