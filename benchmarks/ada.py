@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--channel-max", type=int, default=96)
     parser.add_argument("--w-dim", type=int, default=96)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--gamma", type=float, default=0.05, help="weight of R1")
+    parser.add_argument("--gamma", type=float, default=0.3, help="weight of R1")
     parser.add_argument("--ada-kimg", type=float, default=30.0)
     parser.add_argument("--held-out", type=int, default=10_000)
     parser.add_argument("--samples", type=int, default=2_000)

@@ -151,6 +151,7 @@ def labeled_samples(
     condition: int | None = None,
     wish: Callable[[int], Wish | None] | None = None,
     max_attempts: int = ATTEMPTS,
+    watch: Callable[[], None] = lambda: None,
 ) -> Iterator[Sample]:
     """The samples of `indices`, in order; memory does not grow with their number.
 
@@ -164,6 +165,7 @@ def labeled_samples(
         wish: index → what that sample is to show, a pure function.
         max_attempts: candidates for one sample. If none of them will do, the least uncertain of those that show what
             was wished for is delivered; if none shows it, the least uncertain of all, with `met` false.
+        watch: called before each batch, and may raise: a wish that is hard to meet takes many batches for one sample.
 
     Raises:
         ValueError: a condition that the generator does not have, or no attempts.
@@ -183,6 +185,7 @@ def labeled_samples(
     finished: dict[int, Sample] = {}
     next_out = indices.start
     while next_out < indices.stop:
+        watch()
         batch = schedule.next_batch(size, window - len(finished) - len(schedule.pending))
         z = np.zeros((size, z_dim), dtype=np.float32)
         classes = [condition or 0] * size if conditions else None

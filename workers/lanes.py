@@ -6,7 +6,7 @@ ways, a thread each, use the whole processor. Which batch goes which way changes
 
 import os
 from collections.abc import Callable, Iterator
-from itertools import chain
+from threading import Event
 
 import torch
 
@@ -23,19 +23,51 @@ _BLOCK_PIXELS = 2**21
 _MOST_LANES = 16
 
 
-def in_lanes(make: Callable[[range], Iterator[Sample]], indices: range, bundle: GeneratorBundle) -> Iterator[Sample]:
+Watch = Callable[[], None]
+"""Called now and then by what works; raises when it should stop."""
+
+
+class _Ended(Exception):
+    """Nobody wants the samples any more."""
+
+
+def in_lanes(
+    make: Callable[[range, Watch], Iterator[Sample]], indices: range, bundle: GeneratorBundle, watch: Watch
+) -> Iterator[Sample]:
     """What `make` gives for `indices`, in order; made by several threads where that is quicker.
 
-    `make` is called with consecutive parts of `indices`, and must give for each what it would give within the whole.
+    `make` is called with consecutive parts of `indices`, must give for each what it would give within the whole, and
+    calls the watch it is given before each batch. What `watch` raises ends all lanes and is raised here.
     """
     if bundle.device.type != "cpu" or bundle.resolution > LARGEST_SIDE:
-        return make(indices)
+        yield from make(indices, watch)
+        return
     lanes = min(_MOST_LANES, os.cpu_count() or 1)
-    block = max(1, _BLOCK_PIXELS // bundle.resolution**2)
+    block = max(1, min(_BLOCK_PIXELS // bundle.resolution**2, -(-len(indices) // lanes)))
     parts = [indices[start : start + block] for start in range(0, len(indices), block)]
+    ended = Event()
+    raised: list[BaseException] = []
+
+    def look() -> None:
+        if ended.is_set():
+            raise _Ended
+        try:
+            watch()
+        except BaseException as reason:
+            raised.append(reason)
+            ended.set()
+            raise
 
     def work(part: range) -> list[Sample]:
         torch.set_num_threads(1)  # of the calling thread alone
-        return list(make(part))
+        return list(make(part, look))
 
-    return chain.from_iterable(ordered_map(work, parts, lanes, ahead=lanes + 1))
+    results = ordered_map(work, parts, lanes, ahead=lanes + 1)
+    try:
+        for samples in results:
+            yield from samples
+    except _Ended:
+        raise raised[0] from None
+    finally:
+        ended.set()
+        results.close()

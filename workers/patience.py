@@ -4,7 +4,7 @@ import os
 
 SPINS = "1000"
 """Some microseconds. Where other processes use the processor too, threads that spin as long as libgomp lets them keep
-those from running whom they wait for: two workers on two cores were 100 times slower than one."""
+those from running whom they wait for, and two workers are slower by far than one."""
 
 
 def spin_briefly() -> None:

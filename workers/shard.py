@@ -14,7 +14,7 @@ from models.sampling import ATTEMPTS, Sample, Wish, labeled_samples
 from service.balance import BalanceItem, look_up
 from service.records import labeler_key, shard_key
 from workers.balance import item_of_index
-from workers.lanes import in_lanes
+from workers.lanes import Watch, in_lanes
 from workers.local_generators import fetch_generator
 from workers.ordered_map import ordered_map
 from workers.packing import Packer
@@ -79,7 +79,13 @@ def _samples(bench: Workbench, plan: Plan, indices: range) -> Iterator[Sample]:
     items = look_up(request.balance, bench.project)[0] if request.balance else []
     item = item_of_index(items, request.count)
 
-    def make(part: range) -> Iterator[Sample]:
+    look = Throttle(PROGRESS_INTERVAL_S)
+
+    def stop_if_cancelled() -> None:
+        if look.due():
+            bench.stop_if_cancelled()
+
+    def make(part: range, watch: Watch) -> Iterator[Sample]:
         return labeled_samples(
             bundle,
             labeler,
@@ -91,9 +97,10 @@ def _samples(bench: Workbench, plan: Plan, indices: range) -> Iterator[Sample]:
             condition=request.condition,
             wish=(lambda index: _wish(item(index))) if items else None,
             max_attempts=request.balance.max_attempts if request.balance else ATTEMPTS,
+            watch=watch,
         )
 
-    return in_lanes(make, indices, bundle)
+    return in_lanes(make, indices, bundle, stop_if_cancelled)
 
 
 def _wish(item: BalanceItem | None) -> Wish | None:

@@ -1,5 +1,6 @@
 """Lanes change the time that samples take, and nothing in them."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,12 @@ import torch
 
 from models.bundle import GeneratorBundle, load_bundle
 from models.labeler import Labeler
-from models.sampling import Sample, labeled_samples
+from models.sampling import Sample, Wish, labeled_samples
 from service.records import labeler_key
 from service.stores import FileStore
 from tests.workers.world import write_generator
 from workers import lanes
-from workers.lanes import in_lanes
+from workers.lanes import Watch, in_lanes
 
 
 @pytest.fixture
@@ -38,11 +39,11 @@ def test_samples_are_the_same_in_lanes(
     monkeypatch.setattr(lanes, "_BLOCK_PIXELS", 16 * 16 * 7)
     parts: list[range] = []
 
-    def make(part: range) -> "list[Sample]":
+    def make(part: range, watch: Watch) -> Iterator[Sample]:
         parts.append(part)
-        return list(labeled_samples(bundle, labeler, 5, part))
+        return labeled_samples(bundle, labeler, 5, part, watch=watch)
 
-    found = list(in_lanes(lambda part: iter(make(part)), range(30, 130), bundle))
+    found = list(in_lanes(make, range(30, 130), bundle, lambda: None))
     assert len(parts) == 15
     assert [sample.index for sample in found] == list(range(30, 130))
     for one, other in zip(found, expected, strict=True):
@@ -51,3 +52,24 @@ def test_samples_are_the_same_in_lanes(
         assert np.array_equal(one.labels.mask, other.labels.mask)
         assert (one.uncertainty, one.attempts) == (other.uncertainty, other.attempts)
     assert torch.get_num_threads() == threads, "the caller's threads are its own"
+
+
+class Enough(Exception):
+    """What a user's cancellation raises."""
+
+
+def test_a_sample_that_takes_for_ever_can_be_stopped(bundle: GeneratorBundle, labeler: Labeler) -> None:
+    looks = 0
+
+    def watch() -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 6:
+            raise Enough
+
+    def make(part: range, watch: Watch) -> Iterator[Sample]:
+        impossible = Wish(coverage=(0, 2.0))
+        return labeled_samples(bundle, labeler, 5, part, wish=lambda _: impossible, max_attempts=10**6, watch=watch)
+
+    with pytest.raises(Enough):
+        list(in_lanes(make, range(4), bundle, watch))
