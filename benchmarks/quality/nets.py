@@ -1,0 +1,58 @@
+"""The small networks that are trained on each source, one for each label kind."""
+
+from itertools import pairwise
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Kind = Literal["segmentation", "keypoints", "depth", "class"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+WIDTHS = (16, 32, 64, 96)
+"""Channels at full, half, quarter and eighth resolution."""
+
+
+def _block(before: int, width: int, stride: int = 1) -> nn.Sequential:
+    """3 × 3 convolution, batch norm and ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(before, width, 3, stride, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
+    )
+
+
+class TaskNet(nn.Module):
+    """A U-Net of 0.35 million weights (Ronneberger et al., 2015) that ends in what one label kind needs.
+
+    Its output for images float32 (B, 3, R, R) in [-1, 1], all float32: segmentation: logits (B, outputs, R, R).
+    keypoints: a heatmap's logits for each point, (B, outputs, R, R). depth: (B, 1, R, R), standardised. class: logits
+    (B, outputs), from the pooled innermost features.
+    """
+
+    def __init__(self, kind: Kind, outputs: int) -> None:
+        super().__init__()
+        self.kind = kind
+        self.stem = _block(3, WIDTHS[0])
+        self.down = nn.ModuleList(nn.Sequential(_block(a, b, 2), _block(b, b)) for a, b in pairwise(WIDTHS))
+        self.up = nn.ModuleList()
+        if kind == "class":
+            self.head: nn.Module = nn.Linear(WIDTHS[-1], outputs)
+            return
+        for deep, skip in pairwise(reversed(WIDTHS)):
+            self.up.append(_block(deep + skip, skip))
+        self.head = nn.Conv2d(WIDTHS[0], outputs, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """See the class."""
+        x = self.stem(images.contiguous(memory_format=torch.channels_last))
+        kept = []
+        for block in self.down:
+            kept.append(x)
+            x = block(x)
+        if self.kind == "class":
+            logits: Tensor = self.head(x.float().mean(dim=(2, 3)))
+            return logits
+        for block, skip in zip(self.up, reversed(kept), strict=True):
+            x = block(torch.cat([F.interpolate(x, scale_factor=2.0, mode="nearest"), skip], dim=1))
+        out: Tensor = self.head(x)
+        return out.float()
