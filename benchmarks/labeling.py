@@ -61,7 +61,7 @@ class Work:
         images, features = self.make()
         to_uint8(images)
         labels = kernel.label(features)
-        assert labels.masks is not None  # noqa: S101 - there are classes
+        assert labels.masks is not None
         labels.masks.cpu(), labels.uncertainty.cpu()
 
     def materialised(self, peers: Materialised) -> None:
@@ -147,7 +147,7 @@ def compare(work: Work, labeler: Labeler, peers: Materialised) -> dict[str, floa
 
 def _mask(kernel: LabelingKernel, features: list[Tensor]) -> Tensor:
     masks = kernel.label(features).masks
-    assert masks is not None  # noqa: S101 - there are classes
+    assert masks is not None
     return masks[0]
 
 

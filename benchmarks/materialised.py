@@ -111,8 +111,8 @@ def settle(labeler: Labeler, features: list[Tensor]) -> None:
         gain = (low + high) / 2
         sure = float((gain * logits).softmax(dim=2).amax(dim=2).mean())
         low, high = (gain, high) if sure < SURENESS else (low, gain)
-    assert labeler.output is not None  # noqa: S101 - there are classes
-    assert labeler.output.bias is not None  # noqa: S101 - made with one
+    assert labeler.output is not None
+    assert labeler.output.bias is not None
     labeler.output.weight.copy_((gain * solved[:, :-1]).mT.reshape(members * classes, width, 1, 1))
     labeler.output.bias.copy_((gain * solved[:, -1]).flatten())
 
@@ -134,8 +134,8 @@ def _last_hidden(labeler: Labeler, features: list[Tensor]) -> Tensor:
     )
     own = bare.state_dict()
     bare.load_state_dict({k: own[k] if k.startswith("output.") else v for k, v in labeler.state_dict().items()})
-    assert bare.output is not None  # noqa: S101 - there are classes
-    assert bare.output.bias is not None  # noqa: S101 - made with one
+    assert bare.output is not None
+    assert bare.output.bias is not None
     bare.output.weight.copy_(torch.eye(width).repeat(architecture.members, 1)[..., None, None])
     bare.output.bias.zero_()
     return LabelingKernel(bare, torch.float32).pixel_outputs(features)
