@@ -1,11 +1,13 @@
 """Training one small network on one source: the same steps, the same rule, whatever the source."""
 
 import copy
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -33,6 +35,15 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Mixture:
+    """Two sources in every batch: `seeds_share` of its images, in [0, 1], are seeds, the others generated ones."""
+
+    generated: LabeledImages
+    seeds: LabeledImages
+    seeds_share: float = 0.5
+
+
+@dataclass(frozen=True)
 class TrainedNet:
     """net: in evaluation mode. depth_mean, depth_std: undo the standardisation. loss: mean over the last tenth."""
 
@@ -43,17 +54,18 @@ class TrainedNet:
     seconds: float
 
 
-def outputs_of(kind: Kind, source: LabeledImages, classes: int) -> int:
+def outputs_of(kind: Kind, source: LabeledImages | Mixture, classes: int) -> int:
     """How many outputs a network for this kind has."""
     if kind == "keypoints":
-        assert source.labels.keypoints is not None
-        return int(source.labels.keypoints.shape[1])
+        points = parts_of(source)[0][0].labels.keypoints
+        assert points is not None
+        return int(points.shape[1])
     return 1 if kind == "depth" else classes
 
 
 def train_net(
     kind: Kind,
-    source: LabeledImages,
+    source: LabeledImages | Mixture,
     classes: int,
     budget: Budget,
     seed: int,
@@ -67,7 +79,7 @@ def train_net(
     """
     started = time.perf_counter()
     torch.manual_seed(seed)
-    random, order = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
+    random, batches = torch.Generator().manual_seed(seed), Batches(source, budget.batch, seed)
     net = TaskNet(kind, outputs_of(kind, source, classes)).to(memory_format=torch.channels_last)
     adam = torch.optim.AdamW(net.parameters(), lr=budget.rate, weight_decay=budget.decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(adam, budget.rate, total_steps=budget.steps, pct_start=0.1)
@@ -75,12 +87,8 @@ def train_net(
     precision = training_precision(torch.device("cpu"))
     tail = max(1, budget.steps // 10)
     average, losses = copy.deepcopy(net), []
-    queue = np.array([], dtype=np.int64)
     for step in range(budget.steps):
-        while len(queue) < budget.batch:
-            queue = np.concatenate([queue, order.permutation(len(source))])
-        rows, queue = queue[: budget.batch], queue[budget.batch :]
-        batch = distort(_batch(source, rows, kind), Strength(), random)
+        batch = distort(_batch(batches.next(), kind), Strength(), random)
         with torch.autocast("cpu", precision, enabled=precision != torch.float32):
             out = net(batch.images)
         loss = _loss(kind, out, batch, mean, std)
@@ -106,20 +114,72 @@ def _follow(average: TaskNet, net: TaskNet, share: float) -> None:
                 mean.copy_(value)
 
 
-def _depth_range(source: LabeledImages) -> tuple[float, float]:
-    assert source.labels.depth is not None
-    return float(np.nanmean(source.labels.depth)), float(np.nanstd(source.labels.depth))
+class Batches:
+    """Which images come next: each source in a random order of its own, through all of its images before any comes
+    again."""
+
+    def __init__(self, source: LabeledImages | Mixture, size: int, seed: int) -> None:
+        """
+        Args:
+            size: images in a batch.
+
+        Raises:
+            ValueError: a share outside [0, 1].
+        """
+        self.sources, self.share = parts_of(source)
+        self.size, self.drawn = size, 0
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"seeds_share {self.share}: must be in [0, 1]")
+        self.orders = [np.random.default_rng(seed if place == 0 else [seed, place]) for place in (0, 1)]
+        self.queues = [np.array([], dtype=np.int64)] * 2
+
+    def next(self) -> list[tuple[LabeledImages, npt.NDArray[np.int64]]]:
+        """The sources of the next batch with the rows to take of each, `size` in all. Where the share is no whole
+        number of images, the counts of several batches average to it."""
+        before, after = (math.floor(self.share * n * self.size + 0.5) for n in (self.drawn, self.drawn + 1))
+        self.drawn += 1
+        counts = (self.size - (after - before), after - before)
+        return [(self.sources[place], self._take(place, count)) for place, count in enumerate(counts) if count]
+
+    def _take(self, place: int, count: int) -> npt.NDArray[np.int64]:
+        while len(self.queues[place]) < count:
+            order = self.orders[place].permutation(len(self.sources[place]))
+            self.queues[place] = np.concatenate([self.queues[place], order])
+        rows, self.queues[place] = self.queues[place][:count], self.queues[place][count:]
+        return rows
 
 
-def _batch(source: LabeledImages, rows: np.ndarray[tuple[int], np.dtype[np.int64]], kind: Kind) -> Batch:
+def parts_of(source: LabeledImages | Mixture) -> tuple[tuple[LabeledImages, ...], float]:
+    """The one or two sources, and the share of the second."""
+    return ((source.generated, source.seeds), source.seeds_share) if isinstance(source, Mixture) else ((source,), 0.0)
+
+
+def _depth_range(source: LabeledImages | Mixture) -> tuple[float, float]:
+    """Mean and standard deviation of the known depths, every source counted by its share."""
+    sources, seeds_share = parts_of(source)
+    mean = square = 0.0
+    for part, share in zip(sources, (1 - seeds_share, seeds_share), strict=False):
+        assert part.labels.depth is not None
+        center = float(np.nanmean(part.labels.depth))
+        mean += share * center
+        square += share * (float(np.nanvar(part.labels.depth)) + center**2)
+    return mean, math.sqrt(max(square - mean**2, 1e-12))
+
+
+def _batch(drawn: list[tuple[LabeledImages, npt.NDArray[np.int64]]], kind: Kind) -> Batch:
     """The images with the labels of one kind."""
-    labels = source.labels.rows(rows.tolist()).tensors(torch.device("cpu"))
+
+    def column(name: str) -> Tensor:
+        values = [getattr(part.labels, name)[rows] for part, rows in drawn]
+        return torch.from_numpy(np.concatenate(values))
+
+    images = np.concatenate([part.images[rows] for part, rows in drawn])
     return Batch(
-        to_network(source.images[rows], torch.device("cpu")),
-        labels.masks if kind == "segmentation" else None,
-        labels.keypoints if kind == "keypoints" else None,
-        labels.depth if kind == "depth" else None,
-        labels.attributes if kind == "class" else None,
+        to_network(images, torch.device("cpu")),
+        column("masks").long() if kind == "segmentation" else None,
+        column("keypoints").float() if kind == "keypoints" else None,
+        column("depth").float() if kind == "depth" else None,
+        column("attributes").long() if kind == "class" else None,
     )
 
 
