@@ -15,6 +15,7 @@ from models.pictures import grid, save_png, to_uint8
 from models.provenance import describe_device, note_provenance
 from models.training.evaluation import Evaluator
 from models.training.snapshots import Evaluation, Snapshots
+from models.training.start import save_discriminator
 from models.training.trainer import Trainer, TrainingProgress
 
 SHEET_SEED = 0
@@ -36,6 +37,7 @@ class Run:
 
     `sheets/`: samples of the same latents at each snapshot; `images.png`: training images, to compare them with.
     `weights.safetensors`, `provenance.json`: the best generator so far. `snapshots/`: it and the last.
+    `discriminator.safetensors`: the last one.
     `evaluations.json`: all distances. `log.jsonl`: figures over time.
     """
 
@@ -99,6 +101,7 @@ class Run:
             self._evaluated = time.monotonic()
             self._cost = self._evaluated - started
         self.snapshots.add(trainer.average, trainer.shown, trainer.probability.p, distance)
+        save_discriminator(self.folder, trainer.discriminator, trainer.architecture)
         if self.snapshots.last:
             self._show(trainer, self.snapshots.last)
         self._note(trainer)

@@ -35,7 +35,7 @@ class TrainingSettings:
     augment_p: float = 0.0
     ada_target: float = 0.6
     ada_images: int | None = None
-    warm_up_images: int = 4_000
+    warm_up_images: int = 20_000
 
     def __post_init__(self) -> None:
         problems = (

@@ -153,7 +153,7 @@ def naive_color(scene: Scene, point: np.ndarray, surface: str) -> np.ndarray:
     decor = scene.decor
     if surface == "wall":
         share = 0.5 + 0.5 * np.tanh(decor.wall_edge * np.sin(decor.wall_wave @ [point[0], point[1], 1.0]))
-        return (1 - share) * scene.wall_albedo + share * decor.wall_color
+        return np.asarray((1 - share) * scene.wall_albedo + share * decor.wall_color)
     inside = np.hypot(*(point[[0, 2]] - decor.rug_center)) < decor.rug
     return decor.floor_color if inside else scene.floor_albedo
 

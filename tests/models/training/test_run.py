@@ -62,6 +62,7 @@ def test_the_published_generator_is_the_best_one(tmp_path: Path, monkeypatch: py
         best.append(sample_images(trainer.average, 4, 1).astype(int))
 
     trainer.run(120, run.log, snapshot=snapshot, snapshot_images=40)
+    assert (tmp_path / "discriminator.safetensors").exists()
     published = sample_images(load_generator(tmp_path / "weights.safetensors", CPU), 4, 1)
     # Weights are rounded to half precision.
     assert [np.abs(published - images).max() <= 2 for images in best] == [False, True, False]

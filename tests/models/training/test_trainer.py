@@ -15,7 +15,7 @@ from models.training.checkpoints import NEWEST, PREVIOUS
 from models.training.discriminator import Discriminator, minibatch_deviation
 from models.training.run import sample_images
 from models.training.settings import TrainingSettings, plan_for
-from models.training.start import read_start
+from models.training.start import read_start, save_discriminator
 from models.training.trainer import Trainer, TrainingProgress
 from tests.models.training.subjects import SETTINGS, SMALL, colours, ignore
 
@@ -192,6 +192,22 @@ def test_a_start_from_a_run_takes_its_discriminator_along(tmp_path: Path) -> Non
     assert torch.equal(weights(trainer.discriminator), weights(before.discriminator))
     assert torch.equal(weights(trainer.average), weights(before.average))
     assert (trainer.shown, trainer.warm_until) == (0, 0)
+
+
+def test_a_start_from_a_generator_takes_the_discriminator_beside_it(tmp_path: Path) -> None:
+    before = Trainer(tmp_path / "before", SMALL, SETTINGS, colours(), "cpu")
+    before.run(80, ignore)
+    facts = {"architecture": SMALL.to_dict()}
+    save_tensors(tmp_path / "weights.safetensors", before.average.state_dict(), "generator", facts)
+    save_discriminator(tmp_path, before.discriminator, SMALL)
+    trainer = Trainer(tmp_path / "after", SMALL, SETTINGS, colours(), "cpu", read_start(tmp_path))
+    assert torch.allclose(weights(trainer.discriminator), weights(before.discriminator), rtol=1e-3, atol=1e-6)
+    assert trainer.warm_until == 0
+    assert read_start(tmp_path / "weights.safetensors").discriminator is None
+    other = replace(SMALL, channel_max=SMALL.channel_max // 2)
+    save_discriminator(tmp_path, Discriminator(other), other)
+    with pytest.raises(ValueError, match=r"discriminator\.safetensors: belongs to another generator"):
+        read_start(tmp_path)
 
 
 def test_a_start_that_does_not_fit_is_refused(tmp_path: Path) -> None:
