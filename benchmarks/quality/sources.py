@@ -54,21 +54,36 @@ def layout_of(labels: StackedLabels) -> LabelLayout:
     )
 
 
-def fit_seeds(bundle: GeneratorBundle, seeds: LabeledImages, settings: FitSettings) -> Fitted:
-    """HandsOff: invert the seeds, and fit a labeler on their codes and labels, as the service does."""
+Report = Callable[[int, int], None]
+
+
+def fit_seeds(
+    bundle: GeneratorBundle, seeds: LabeledImages, settings: FitSettings, report: Report = lambda *_: None
+) -> Fitted:
+    """HandsOff: invert the seeds, and fit a labeler on their codes and labels, as the service does.
+
+    Args:
+        report: called with what is done and what there is in all, first of the inversion, then of the fit.
+    """
     started = time.perf_counter()
     perceptual = PerceptualDistance(settings.lpips_backbone, settings.lpips_weights)
-    found = invert(bundle, perceptual, to_network(seeds.images, bundle.device), settings.refinement, lambda *_: None)
+    found = invert(bundle, perceptual, to_network(seeds.images, bundle.device), settings.refinement, report)
     inverted = time.perf_counter()
     included = [float(psnr) >= settings.min_psnr_db for psnr in found.psnr_db]
-    learnt = learn(bundle, found.codes, seeds.labels, included, layout_of(seeds.labels), settings, lambda *_: None)
+    learnt = learn(bundle, found.codes, seeds.labels, included, layout_of(seeds.labels), settings, report)
     return Fitted(learnt.labeler, found, time.perf_counter() - inverted, inverted - started)
 
 
-def fit_codes(bundle: GeneratorBundle, codes: torch.Tensor, labels: StackedLabels, settings: FitSettings) -> Fitted:
+def fit_codes(
+    bundle: GeneratorBundle,
+    codes: torch.Tensor,
+    labels: StackedLabels,
+    settings: FitSettings,
+    report: Report = lambda *_: None,
+) -> Fitted:
     """A labeler from known codes (N, num_ws, w_dim) and labels of their images."""
     started = time.perf_counter()
-    learnt = learn(bundle, codes, labels, [True] * len(codes), layout_of(labels), settings, lambda *_: None)
+    learnt = learn(bundle, codes, labels, [True] * len(codes), layout_of(labels), settings, report)
     return Fitted(learnt.labeler, None, time.perf_counter() - started, 0.0)
 
 

@@ -1,0 +1,117 @@
+"""Which networks a run trains."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from benchmarks.quality.artefacts import AnnotatedFit, Annotator, DataSet, Renders, SeedFit, World
+from benchmarks.quality.data import FULL_SEED, TEST_SEED
+from benchmarks.quality.nets import KINDS, Kind
+from benchmarks.quality.sources import Sampling
+from benchmarks.quality.training import Budget
+from benchmarks.quality.trial import Source, Trial
+from models.fitting import FitSettings
+
+OTHER_KINDS: tuple[Kind, ...] = ("keypoints", "depth", "class")
+BETWEEN_DRAWS = 1_000
+"""Draw d of k seeds are the bears 1 + 1000·d and those that follow."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """counts: of seeds; the kinds other than segmentation are trained for the largest. draws: sets of seeds of each
+    count. budget: of every network that is compared. full: exact renders of full supervision. annotated: exact renders
+    that the annotator of the DatasetGAN source learns from, within annotator_budget. test: exact renders to test on.
+    sampling: of every data set; its job seed is the draw. seeds_share: of each batch, where seeds are added to a data
+    set. fit: of all labelers. others: the label kinds beside segmentation."""
+
+    counts: tuple[int, ...] = (5, 16, 50)
+    draws: int = 3
+    budget: Budget = field(default_factory=lambda: Budget(steps=1_500))
+    full: int = 10_000
+    annotated: int = 20_000
+    annotator_budget: Budget = field(default_factory=lambda: Budget(steps=3_000))
+    test: int = 1_000
+    sampling: Sampling = field(default_factory=Sampling)
+    seeds_share: float = 0.5
+    fit: FitSettings = field(default_factory=FitSettings)
+    others: tuple[Kind, ...] = OTHER_KINDS
+
+    def test_set(self, world: World) -> Renders:
+        """What every network is tested on."""
+        return Renders(world, TEST_SEED, self.test)
+
+    def seeds(self, world: World, count: int, draw: int) -> Renders:
+        """The seeds of a draw."""
+        return Renders(world, 1 + BETWEEN_DRAWS * draw, count)
+
+    def seed_fit(self, world: World, count: int, draw: int) -> SeedFit:
+        """Our labeler, of all label kinds at once. Cross-validation, which changes nothing in it, is left to the fit
+        that is timed."""
+        timed = count == max(self.counts) and draw == 0
+        return SeedFit(self.seeds(world, count, draw), self.fit if timed else self.unchecked)
+
+    @property
+    def unchecked(self) -> FitSettings:
+        """Those of the fit, without cross-validation."""
+        return replace(self.fit, folds=0)
+
+    def annotator(self, world: World) -> Annotator:
+        """Who labels images for the DatasetGAN source."""
+        return Annotator(self.annotated, self.annotator_budget, self.test_set(world))
+
+    def sampled(self, fit: SeedFit | AnnotatedFit, draw: int) -> DataSet:
+        """A data set of a labeler."""
+        return DataSet(fit, replace(self.sampling, job_seed=draw))
+
+    def trial(self, world: World, kind: Kind, source: Source, count: int, draw: int) -> Trial:
+        """The network of this place in the tables."""
+
+        def of(images: Renders | DataSet, seeds: int = count) -> Trial:
+            return Trial(kind, source, seeds, draw, images, self.test_set(world), self.budget)
+
+        seeds, data = self.seeds(world, count, draw), self.sampled(self.seed_fit(world, count, draw), draw)
+        if source == "seeds":
+            return of(seeds)
+        if source == "handsoff":
+            return of(data)
+        if source == "handsoff_plus_seeds":
+            return replace(of(data), extra=seeds, seeds_share=self.seeds_share)
+        if source == "datasetgan":
+            return of(self.sampled(AnnotatedFit(self.annotator(world), count, draw, self.unchecked), draw))
+        return of(Renders(world, FULL_SEED, self.full), 0)
+
+    def trials(self, world: World) -> list[Trial]:
+        """All of them, those of one draw side by side, so that few data sets are kept at once."""
+        return [trial for draw in range(self.draws) for trial in self._of_draw(world, draw)]
+
+    def _of_draw(self, world: World, draw: int) -> list[Trial]:
+        most = max(self.counts)
+        found: list[Trial] = []
+        for count in sorted(self.counts, reverse=True):
+            for source in ("handsoff", "handsoff_plus_seeds", "seeds"):
+                kinds = ("segmentation", *self.others) if count == most else ("segmentation",)
+                found += [self.trial(world, kind, source, count, draw) for kind in kinds]
+            found.append(self.trial(world, "segmentation", "datasetgan", count, draw))
+        return found + [self.trial(world, kind, "full", 0, draw) for kind in ("segmentation", *self.others)]
+
+
+FULL = Plan()
+
+QUICK = Plan(
+    draws=1,
+    budget=Budget(steps=300),
+    full=2_500,
+    annotated=2_500,
+    annotator_budget=Budget(steps=500),
+    test=400,
+    sampling=Sampling(count=1_500),
+    others=(),
+)
+
+assert set(KINDS) == {"segmentation", *OTHER_KINDS}
+
+
+def first_steps(trials: Sequence[Trial]) -> list[Annotator]:
+    """What many trials wait for."""
+    fits = [trial.images.fit for trial in trials if isinstance(trial.images, DataSet)]
+    return list(dict.fromkeys(fit.annotator for fit in fits if isinstance(fit, AnnotatedFit)))
