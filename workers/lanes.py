@@ -4,7 +4,6 @@ Below some size, what the threads of one convolution have to do is over before t
 ways, a thread each, use the whole processor. Which batch goes which way changes nothing in it.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from threading import Event
 
@@ -12,6 +11,7 @@ import torch
 
 from models.bundle import GeneratorBundle
 from models.sampling import Sample
+from workers.cores import usable_cores
 from workers.ordered_map import ordered_map
 
 LARGEST_SIDE = 128
@@ -42,7 +42,7 @@ def in_lanes(
     if bundle.device.type != "cpu" or bundle.resolution > LARGEST_SIDE:
         yield from make(indices, watch)
         return
-    lanes = min(_MOST_LANES, os.cpu_count() or 1)
+    lanes = min(_MOST_LANES, usable_cores())
     block = max(1, min(_BLOCK_PIXELS // bundle.resolution**2, -(-len(indices) // lanes)))
     parts = [indices[start : start + block] for start in range(0, len(indices), block)]
     ended = Event()

@@ -1,6 +1,5 @@
 """The job body that makes one shard: samples are generated, encoded and stored as one tar, all at the same time."""
 
-import os
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
@@ -14,6 +13,7 @@ from models.sampling import ATTEMPTS, Sample, Wish, labeled_samples
 from service.balance import BalanceItem, look_up
 from service.records import labeler_key, shard_key
 from workers.balance import item_of_index
+from workers.cores import usable_cores
 from workers.lanes import Watch, in_lanes
 from workers.local_generators import fetch_generator
 from workers.ordered_map import ordered_map
@@ -30,6 +30,9 @@ _CHUNK = 8
 """Samples handed to an encoding thread at once."""
 
 _CHUNKS_AHEAD = 32
+
+_MOST_ENCODERS = 4
+"""Encoding threads."""
 
 
 def run(job_id: str, shard: int) -> None:
@@ -51,7 +54,7 @@ def make_shard(bench: Workbench, shard: int) -> None:
 def _write_shard(bench: Workbench, plan: Plan, shard: int) -> None:
     indices = plan.indices(shard)
     advance = bench.progress(partial(bench.ledger.advance_shard, bench.job_id, shard), len(indices))
-    threads = max(1, min(4, os.cpu_count() or 1))
+    threads = min(_MOST_ENCODERS, usable_cores())
     clock = StageClock({"generate": 1, "encode": threads, "upload": 1})
     tell, done, attempts = Throttle(PROGRESS_INTERVAL_S), 0, 0
     pack = partial(_packed, Packer(bench.job.generate, bench.project), clock)

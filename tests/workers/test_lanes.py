@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Barrier, get_ident
 
 import numpy as np
 import pytest
@@ -52,6 +53,21 @@ def test_samples_are_the_same_in_lanes(
         assert np.array_equal(one.labels.mask, other.labels.mask)
         assert (one.uncertainty, one.attempts) == (other.uncertainty, other.attempts)
     assert torch.get_num_threads() == threads, "the caller's threads are its own"
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+def test_there_are_as_many_lanes_as_cores(bundle: GeneratorBundle, monkeypatch: pytest.MonkeyPatch, cores: int) -> None:
+    monkeypatch.setattr(lanes, "usable_cores", lambda: cores)
+    together = Barrier(cores, timeout=10)
+    threads: set[int] = set()
+
+    def make(part: range, watch: Watch) -> Iterator[Sample]:
+        threads.add(get_ident())
+        together.wait()
+        yield from ()
+
+    assert list(in_lanes(make, range(3 * cores), bundle, lambda: None)) == []
+    assert len(threads) == cores
 
 
 class Enough(Exception):
