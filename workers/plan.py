@@ -43,15 +43,20 @@ class Plan(BaseModel):
 
 def shard_size(count: int, wished: int | None, samples_s: float, workers: int) -> int:
     """Samples per shard for a job of `count`, as `wished` or by time: about two minutes of work, or less where that
-    lets every worker have some shards, but never so little that loading the generator would be felt.
+    lets every worker have some shards, but never so little that loading the generator would be felt. Shards are alike,
+    and every worker gets as many as the others.
 
     `samples_s`: how many samples one worker was seen to make in a second.
     """
     if wished is not None:
         return wished
-    fair = -(-count // (_SHARDS_A_WORKER * max(1, workers)))
+    workers = max(1, workers)
+    fair = -(-count // (_SHARDS_A_WORKER * workers))
     size = min(round(samples_s * _SHARD_S), max(fair, round(samples_s * _LEAST_SHARD_S)))
-    return max(_SMALLEST_SHARD, min(_LARGEST_SHARD, size))
+    shards = -(-count // max(_SMALLEST_SHARD, min(_LARGEST_SHARD, size)))
+    if shards > workers:
+        shards = -(-shards // workers) * workers
+    return max(_SMALLEST_SHARD, -(-count // shards))
 
 
 def read_plan(store: Store, job_id: str) -> Plan | None:

@@ -40,6 +40,18 @@ def test_shards_are_cut_by_time(count: int, samples_s: float, workers: int, shar
     assert Plan(fit_key="k", count=count, shard_size=size).shards == shards
 
 
+@pytest.mark.parametrize("workers", [1, 2, 3, 5])
+@pytest.mark.parametrize("samples_s", [20.0, 110.0, 300.0, 330.0])
+@pytest.mark.parametrize("count", [8_000, 20_000, 123_457])
+def test_workers_of_one_speed_end_together(count: int, samples_s: float, workers: int) -> None:
+    """However long a shard should take, no worker waits for another for more than a small part of the whole."""
+    plan = Plan(fit_key="k", count=count, shard_size=shard_size(count, None, samples_s, workers))
+    busy = [0] * workers
+    for indices in plan.all_indices():
+        busy[busy.index(min(busy))] += len(indices)
+    assert max(busy) <= 1.01 * count / workers
+
+
 def test_a_plan_is_kept(store: FileStore) -> None:
     assert read_plan(store, "job") is None
     plan = Plan(fit_key="abc", count=200, shard_size=50)
