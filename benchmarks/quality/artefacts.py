@@ -222,7 +222,6 @@ class AnnotatedFit(Step):
     count: int
     draw: int
     settings: FitSettings = field(default_factory=FitSettings)
-    upsampling: Upsampling = "bilinear"
 
     @property
     def title(self) -> str:
@@ -270,7 +269,7 @@ class DataSet(Step):
     def make(self, place: Place, report: Report) -> Facts:
         """Generate them."""
         labeler = Labeler.load(place.folder(self.fit) / "labeler.safetensors", torch.device("cpu"))
-        with upsampling(self.fit.upsampling):
+        with upsampling(self.fit.upsampling if isinstance(self.fit, SeedFit) else "bilinear"):
             data = generated(
                 bundle_of(place.generator), labeler, self.sampling, lambda done: report(done, self.sampling.count)
             )

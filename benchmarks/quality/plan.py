@@ -9,6 +9,7 @@ from benchmarks.quality.nets import KINDS, Kind
 from benchmarks.quality.sources import Sampling
 from benchmarks.quality.training import Budget
 from benchmarks.quality.trial import Source, Trial
+from benchmarks.quality.upsampling import Upsampling
 from models.fitting import FitSettings
 
 OTHER_KINDS: tuple[Kind, ...] = ("keypoints", "depth", "class")
@@ -22,7 +23,8 @@ class Plan:
     count. budget: of every network that is compared. full: exact renders of full supervision. annotated: exact renders
     that the annotator of the DatasetGAN source learns from, within annotator_budget. test: exact renders to test on.
     sampling: of every data set; its job seed is the draw. seeds_share: of each batch, where seeds are added to a data
-    set. fit: of all labelers. others: the label kinds beside segmentation."""
+    set. fit, fit_kinds, upsampling: of our labelers; fit also of the DatasetGAN source's. others: the label kinds
+    beside segmentation that networks are trained for."""
 
     counts: tuple[int, ...] = (5, 16, 50)
     draws: int = 3
@@ -34,6 +36,8 @@ class Plan:
     sampling: Sampling = field(default_factory=Sampling)
     seeds_share: float = 0.5
     fit: FitSettings = field(default_factory=FitSettings)
+    fit_kinds: tuple[Kind, ...] = KINDS
+    upsampling: Upsampling = "bilinear"
     others: tuple[Kind, ...] = OTHER_KINDS
 
     def test_set(self, world: World) -> Renders:
@@ -45,10 +49,11 @@ class Plan:
         return Renders(world, 1 + BETWEEN_DRAWS * draw, count)
 
     def seed_fit(self, world: World, count: int, draw: int) -> SeedFit:
-        """Our labeler, of all label kinds at once. Cross-validation, which changes nothing in it, is left to the fit
+        """Our labeler. Cross-validation, which changes nothing in it, is left to the fit
         that is timed."""
         timed = count == max(self.counts) and draw == 0
-        return SeedFit(self.seeds(world, count, draw), self.fit if timed else self.unchecked)
+        settings = self.fit if timed else self.unchecked
+        return SeedFit(self.seeds(world, count, draw), settings, self.fit_kinds, self.upsampling)
 
     @property
     def unchecked(self) -> FitSettings:
@@ -107,8 +112,6 @@ QUICK = Plan(
     sampling=Sampling(count=1_500),
     others=(),
 )
-
-assert set(KINDS) == {"segmentation", *OTHER_KINDS}
 
 
 def first_steps(trials: Sequence[Trial]) -> list[Annotator]:

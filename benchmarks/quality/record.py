@@ -25,7 +25,7 @@ class Record:
         self.torn = bool(text) and not text.endswith("\n")
 
     def facts(self, step: Step) -> Facts | None:
-        """What a finished step said, with the `seconds` it took."""
+        """What a finished step said, with the `seconds` and the processor time `cpu_s` it took."""
         return self.known.get(digest(step))
 
     def add(self, step: Step, facts: Facts) -> None:

@@ -1,0 +1,156 @@
+"""The page about quality: what was measured is filled in between marks, what people wrote around it stays.
+
+A mark is `<!-- measured: NAME -->`, and what was filled in ends at `<!-- end -->`.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.quality import plots, tables
+from benchmarks.quality.ablations import ABLATIONS
+
+_SECTION = re.compile(r"(<!-- measured: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+_INTRODUCTION = """\
+# What a data set is worth
+
+A network that learns from generated samples is worth as much as it is right about real images. Here the same small
+networks learn from every source, for the same number of steps and with the same augmentation, and are tested on renders
+of toy bears, whose labels are exact. The sources:
+
+- *the seeds alone*: a few exact renders.
+- *data set*: samples of a labeler that was fitted on those seeds, as a job delivers them.
+- *data set and seeds*: every batch is drawn from both.
+- *DatasetGAN's way*: as many random generated images in place of the seeds, labeled by a network that learnt from many
+  exact renders. This labeler needs no inversion, but somebody who labels generated images.
+- *exact labels*: many exact renders, which is what more seeds could come to.
+"""
+
+_ABOUT_ABLATIONS = """\
+Each with the segmentation network on the data set alone, on the same draws of seeds. The usual value is bold; *against*
+is the mean over the draws of the difference to it on the same draw, and its standard deviation.
+"""
+
+
+def skeleton() -> str:
+    """A page with a place for everything that can be measured."""
+    parts = [
+        _INTRODUCTION,
+        _mark("machine"),
+        "## Segmentation\n",
+        _mark("segmentation"),
+        _mark("classes"),
+        "## Other kinds of labels\n",
+        _mark("kinds"),
+        "## Inversion and fit\n",
+        _mark("timing"),
+        "## What was aimed at\n",
+        _mark("bars"),
+        "## What single settings are worth\n",
+        _ABOUT_ABLATIONS,
+        *(_mark(f"ablation-{name}") for name in ABLATIONS),
+    ]
+    return "\n".join(parts)
+
+
+def _mark(name: str) -> str:
+    return f"<!-- measured: {name} -->\n<!-- end -->\n"
+
+
+def fill(page: str, sections: Mapping[str, str]) -> str:
+    """The page with these sections between their marks; a section that was not measured stays as it is.
+
+    Raises:
+        ValueError: the page lacks the mark of a section.
+    """
+    lacking = set(sections) - {match["name"] for match in _SECTION.finditer(page)}
+    if lacking:
+        raise ValueError(f"the page has no mark for: {', '.join(sorted(lacking))}")
+    return _SECTION.sub(lambda m: f"{m[1]}{sections[m['name']]}\n{m[3]}" if m["name"] in sections else m[0], page)
+
+
+def write(page: Path, results: Path, quick: bool) -> None:
+    """Fill the page from the results of a folder, with pictures in `pictures/` beside it; a page that is not there is
+    begun.
+
+    Raises:
+        FileNotFoundError: the folder has no results.
+    """
+    pictures = page.parent / "pictures"
+    result = json.loads(result_file(results, quick).read_text())
+    sections = _of_run(result, pictures, quick)
+    for name in ABLATIONS:
+        file = result_file(results, quick, name)
+        if file.exists():
+            sections[f"ablation-{name}"] = _of_ablation(json.loads(file.read_text()), pictures)
+    text = page.read_text() if page.exists() else skeleton()
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(fill(text, sections))
+
+
+def result_file(folder: Path, quick: bool, ablation: str | None = None) -> Path:
+    """Where the JSON object of a run, or of an ablation, is kept."""
+    return folder / f"{'quick' if quick else 'full'}{f'-{ablation}' if ablation else ''}.json"
+
+
+def draw_run(result: Mapping[str, Any], pictures: Path) -> None:
+    """The pictures of a run."""
+    plots.curves(result, pictures / "quality-segmentation.png")
+    plots.classes(result, pictures / "quality-classes.png")
+
+
+def draw_ablation(result: Mapping[str, Any], pictures: Path) -> None:
+    """The picture of an ablation."""
+    plots.ablation(result, pictures / f"quality-{result['ablation']}.png")
+
+
+def _of_run(result: Mapping[str, Any], pictures: Path, quick: bool) -> dict[str, str]:
+    draw_run(result, pictures)
+    most = max(result["settings"]["counts"])
+    return {
+        "machine": _machine(result, quick),
+        "segmentation": f"{tables.segmentation_table(result)}\n\n{_picture('segmentation')}",
+        "classes": f"With {most} seeds, class by class:\n\n{tables.classes_table(result)}\n\n{_picture('classes')}",
+        "kinds": f"With {most} seeds; all kinds are learnt by one labeler.\n\n{tables.kinds_table(result)}",
+        "timing": _timing(result),
+        "bars": tables.bars_table(result),
+    }
+
+
+def _of_ablation(result: Mapping[str, Any], pictures: Path) -> str:
+    draw_ablation(result, pictures)
+    command = f"`python -m benchmarks.quality --ablation {result['ablation']} --ablation-draws {result['draws']}`"
+    return f"{command}\n\n{tables.ablation_table(result)}\n\n{_picture(result['ablation'])}"
+
+
+def _picture(name: str) -> str:
+    return f"![{name}](pictures/quality-{name}.png)"
+
+
+def _machine(result: Mapping[str, Any], quick: bool) -> str:
+    settings = result["settings"]
+    command = "python -m benchmarks.quality" + (" --quick" if quick else "")
+    budget, draws = settings["budget"], settings["draws"]
+    return (
+        f"`{command}` on {result['device']} for each network, {result['workers']} side by side. Every network learns"
+        f" for {budget['steps']:,} steps of {budget['batch']} images, data sets have {settings['sampling']['count']:,}"
+        f" samples, and tests take {settings['test']:,} renders. Figures are means over {draws} draw{'s' * (draws > 1)}"
+        f" of seeds, ± their standard deviation. Where seeds are added, they are {settings['seeds_share']:.0%} of each"
+        f" batch. The network that stands in for DatasetGAN's annotator learnt from {settings['annotated']:,} exact"
+        f" renders and reaches {tables.figure(result['annotator_mean_iou'])} mIoU."
+    )
+
+
+def _timing(result: Mapping[str, Any]) -> str:
+    timing = result["timing"]
+    if timing is None:
+        return "Not measured."
+    return (
+        f"{timing['seeds']} seeds are inverted to {result['inversion_psnr_db']:.1f} dB PSNR on average, in"
+        f" {result['inversion_s_per_image']:.2f} s an image, and all label kinds are fitted in {result['fit_s']:.0f} s,"
+        f" cross-validation and pilot samples included ({timing['how']}; {timing['threads']} threads; LPIPS with"
+        f" {timing['lpips']} features)."
+    )
