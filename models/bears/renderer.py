@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.bears.scene import KEYPOINT_SOLIDS, SOLID_PARTS, SPOTTED, Scene, draw_scene
+from models.bears.scene import KEYPOINT_SOLIDS, SOLID_PARTS, Scene, draw_scene
 
 HALF_FIELD = 0.215
 """Tangent of half the field of view: image x and y run over [-HALF_FIELD, HALF_FIELD] at depth 1."""
@@ -43,21 +43,6 @@ class Renders:
 
 
 @dataclass(frozen=True)
-class _Decor:
-    """The fields of `Decor`, stacked."""
-
-    wall_color: Tensor  # B, 3
-    wall_wave: Tensor  # B, 3
-    wall_edge: Tensor  # B
-    floor_color: Tensor  # B, 3
-    rug: Tensor  # B
-    rug_center: Tensor  # B, 2
-    spots: Tensor  # B, 3, 3
-    spot_phase: Tensor  # B, 3
-    spot_depth: Tensor  # B
-
-
-@dataclass(frozen=True)
 class _CameraFrame:
     """The scenes' quantities seen from their cameras, stacked: B scenes, E solids."""
 
@@ -70,9 +55,6 @@ class _CameraFrame:
     wall: Tensor  # B: the camera's distance from the wall
     albedos: Tensor  # B, E + 2, 3: solids, floor, wall
     ambient: Tensor  # B
-    eye: Tensor  # B, 3: the camera's place in the world
-    axes: Tensor  # B, 3, 3: its rows right, up, backward
-    decor: "_Decor"
 
     @staticmethod
     def of(scenes: Sequence[Scene], dtype: torch.dtype, device: torch.device) -> "_CameraFrame":
@@ -89,19 +71,6 @@ class _CameraFrame:
             wall=stack([s.eye[2] - s.wall_z for s in scenes]),
             albedos=stack([np.vstack([s.albedos, s.floor_albedo, s.wall_albedo]) for s in scenes]),
             ambient=stack([s.ambient for s in scenes]),
-            eye=stack([s.eye for s in scenes]),
-            axes=stack([s.camera for s in scenes]),
-            decor=_Decor(
-                wall_color=stack([s.decor.wall_color for s in scenes]),
-                wall_wave=stack([s.decor.wall_wave for s in scenes]),
-                wall_edge=stack([s.decor.wall_edge for s in scenes]),
-                floor_color=stack([s.decor.floor_color for s in scenes]),
-                rug=stack([s.decor.rug for s in scenes]),
-                rug_center=stack([s.decor.rug_center for s in scenes]),
-                spots=stack([s.decor.spots for s in scenes]),
-                spot_phase=stack([s.decor.spot_phase for s in scenes]),
-                spot_depth=stack([s.decor.spot_depth for s in scenes]),
-            ),
         )
 
 
@@ -168,31 +137,8 @@ def _shade(frame: _CameraFrame, rays: Tensor, hits: _Hits) -> Tensor:
     ambient = frame.ambient.unsqueeze(-1)
     # The wall is lit evenly: a shadow that climbs it would be a border that no class has.
     brightness = torch.where(is_wall, torch.ones_like(direct), ambient + (1.12 - ambient) * direct)
-    albedo = _albedo(frame, hits, points)
-    return (albedo * brightness.unsqueeze(-1)).clamp_(0, 1)
-
-
-def _albedo(frame: _CameraFrame, hits: _Hits, points: Tensor) -> Tensor:
-    """The colours (B, R, 3) of what is hit at points (B, R, 3) of the camera's frame, patterns included."""
-    decor, solids = frame.decor, frame.centers.shape[1]
     albedo = frame.albedos.gather(1, hits.nearest.unsqueeze(-1).expand(-1, -1, 3))
-    world = points @ frame.axes + frame.eye.unsqueeze(1)
-    x, y, z = world.unbind(dim=-1)
-
-    def mixed(index: int, color: Tensor, share: Tensor) -> Tensor:
-        here = (hits.nearest == index) * share
-        return torch.lerp(albedo, color.unsqueeze(1), here.unsqueeze(-1))
-
-    wave = decor.wall_wave.unsqueeze(-1)
-    stripes = (wave[:, 0] * x + wave[:, 1] * y + wave[:, 2]).sin()
-    albedo = mixed(solids + 1, decor.wall_color, 0.5 + 0.5 * (decor.wall_edge.unsqueeze(-1) * stripes).tanh())
-    center = decor.rug_center.unsqueeze(-1)
-    reach = ((x - center[:, 0]).square() + (z - center[:, 1]).square()).sqrt()
-    albedo = mixed(solids, decor.floor_color, (reach < decor.rug.unsqueeze(-1)).to(x.dtype))
-    waves = (world @ decor.spots.mT + decor.spot_phase.unsqueeze(1)).sin().sum(dim=-1)
-    spotted = torch.as_tensor([*SPOTTED, False, False], device=points.device)[hits.nearest]
-    darker = decor.spot_depth.unsqueeze(-1) * spotted * (0.5 + 0.5 * (4 * (waves - 0.6)).tanh())
-    return albedo * (1 - darker.unsqueeze(-1))
+    return (albedo * brightness.unsqueeze(-1)).clamp_(0, 1)
 
 
 def _pixel_rays(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:

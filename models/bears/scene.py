@@ -10,8 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from models.bears.decor import BALLS, Decor, draw_balls, draw_decor
-
 Array = npt.NDArray[np.float64]
 
 PARTS = ("background", "floor", "body", "belly", "head", "ears", "snout", "eyes and nose", "arms", "legs")
@@ -26,15 +24,12 @@ SPECIES = ("brown bear", "panda", "koala")
 
 SOLIDS = (
     "body", "belly", "head", "ear_left", "ear_right", "snout", "nose", "eye_left", "eye_right",
-    "arm_left", "arm_right", "leg_left", "leg_right", "ball_left", "ball_right",
+    "arm_left", "arm_right", "leg_left", "leg_right",
 )  # fmt: skip
-"""The ellipsoids of a bear and the balls beside it, in the order of every array below."""
+"""The ellipsoids of a bear, in the order of every array below."""
 
-SOLID_PARTS = np.array([2, 3, 4, 5, 5, 6, 7, 7, 7, 8, 8, 9, 9, 0, 0])
-"""Index into `PARTS` of each solid. Balls are background: whatever is neither floor nor bear."""
-
-SPOTTED = np.array([part in (2, 4, 5, 8, 9) for part in SOLID_PARTS])
-"""Which solids show the spots of the fur."""
+SOLID_PARTS = np.array([2, 3, 4, 5, 5, 6, 7, 7, 7, 8, 8, 9, 9])
+"""Index into `PARTS` of each solid."""
 
 KEYPOINTS = (
     "left_ear", "right_ear", "left_eye", "right_eye", "nose", "left_paw", "right_paw", "left_foot", "right_foot",
@@ -50,8 +45,8 @@ KEYPOINT_MIRROR = np.array([1, 0, 3, 2, 4, 6, 5, 8, 7])
 class Scene:
     """One bear, its room, light and camera; float64 throughout.
 
-    centers: (15, 3) centres of the solids. shapes: (15, 3, 3) symmetric positive matrices A; the surface of solid i is
-    (x - c)ᵀ A (x - c) = 1. albedos: (15, 3) in [0, 1]. keypoints: (9, 3) points on the solids' surfaces. wall_z: where
+    centers: (13, 3) centres of the solids. shapes: (13, 3, 3) symmetric positive matrices A; the surface of solid i is
+    (x - c)ᵀ A (x - c) = 1. albedos: (13, 3) in [0, 1]. keypoints: (9, 3) points on the solids' surfaces. wall_z: where
     the floor ends and the background begins. light: unit vector towards the light. eye, camera: the camera's place and
     its rows right, up, backward. species: index into `SPECIES`.
     """
@@ -64,7 +59,6 @@ class Scene:
     floor_albedo: Array
     wall_albedo: Array
     wall_z: float
-    decor: Decor
     light: Array
     ambient: float
     eye: Array
@@ -135,7 +129,7 @@ def draw_scene(seed: int) -> Scene:
     head_turn = _rotation(1, random.uniform(-0.35, 0.35)) @ _rotation(2, random.uniform(-0.15, 0.15))
     neck = np.array([0.0, 1.0, 0.0])
 
-    centers, radii, turns = np.zeros((15, 3)), np.ones((15, 3)), np.tile(np.eye(3), (15, 1, 1))
+    centers, radii, turns = np.zeros((13, 3)), np.zeros((13, 3)), np.tile(np.eye(3), (13, 1, 1))
     tips = np.zeros((9, 3))
 
     def place(name: str, center: Array, radius: tuple[float, float, float], turn: Array | None = None) -> None:
@@ -188,17 +182,10 @@ def draw_scene(seed: int) -> Scene:
 
     facing = _rotation(1, yaw)
     turns = facing @ turns
-    centers = centers @ facing.T
-    # A stream of its own: what is around a bear does not change the bear.
-    around = np.random.Generator(np.random.PCG64([seed, 0xDEC0]))
-    decor = draw_decor(around, floor_albedo, wall_albedo, [fur, limbs])
-    balls, ball_radii, ball_albedos = draw_balls(around, [floor_albedo, decor.floor_color, fur, limbs])
-    centers[-BALLS:], radii[-BALLS:] = balls, ball_radii[:, None]
     shapes = turns @ (radii[:, :, None] ** -2 * np.swapaxes(turns, 1, 2))
 
-    albedos = np.zeros((15, 3))
-    albedos[-BALLS:] = ball_albedos
-    for index, name in enumerate(SOLIDS[:-BALLS]):
+    albedos = np.zeros((13, 3))
+    for index, name in enumerate(SOLIDS):
         part = name.split("_")[0]
         albedos[index] = {"body": 0.94 * fur, "head": np.minimum(1.04 * fur, 1), "belly": pale, "snout": pale}.get(
             part, limbs
@@ -213,14 +200,13 @@ def draw_scene(seed: int) -> Scene:
     camera = _rotation(0, pitch)
     return Scene(
         species=species,
-        centers=centers,
+        centers=centers @ facing.T,
         shapes=shapes,
         albedos=albedos,
         keypoints=tips @ facing.T,
         floor_albedo=floor_albedo,
         wall_albedo=wall_albedo,
         wall_z=-random.uniform(0.7, 2.2),
-        decor=decor,
         light=light,
         ambient=random.uniform(0.35, 0.5),
         eye=target + camera.T @ np.array([0, 0, random.uniform(4.3, 4.8)]),
@@ -231,7 +217,7 @@ def draw_scene(seed: int) -> Scene:
 def mirrored(scene: Scene) -> Scene:
     """The scene reflected at x = 0, left and right exchanged; its image is the mirror image of the scene's."""
     flip = np.diag([-1.0, 1.0, 1.0])
-    swap = np.array([0, 1, 2, 4, 3, 5, 6, 8, 7, 10, 9, 12, 11, 14, 13])
+    swap = np.array([0, 1, 2, 4, 3, 5, 6, 8, 7, 10, 9, 12, 11])
     return Scene(
         species=scene.species,
         centers=scene.centers[swap] @ flip,
@@ -241,7 +227,6 @@ def mirrored(scene: Scene) -> Scene:
         floor_albedo=scene.floor_albedo,
         wall_albedo=scene.wall_albedo,
         wall_z=scene.wall_z,
-        decor=scene.decor.mirrored(),
         light=scene.light @ flip,
         ambient=scene.ambient,
         eye=scene.eye @ flip,

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -10,7 +8,6 @@ from models.bears.scene import (
     KEYPOINT_SOLIDS,
     PARTS,
     SOLID_PARTS,
-    SOLIDS,
     Scene,
     draw_scene,
     mirrored,
@@ -114,89 +111,8 @@ def test_every_part_and_species_occurs_and_the_bear_fills_the_frame() -> None:
 
 
 def test_the_border_between_floor_and_wall_is_visible_in_every_image() -> None:
-    looked = 0
-    for seed in range(96):
-        scene = draw_scene(seed)
-        if scene.centers[SOLIDS.index("ball_right"), 1] > 0:
-            continue
-        made = render([seed], SIZE)
-        # The leftmost column holds wall above floor, and neither a bear nor, without that ball, anything else.
-        image, parts = made.images[0].astype(float), made.parts[0]
+    renders = render(range(64), SIZE)
+    for image, parts in zip(renders.images.astype(float), renders.parts, strict=True):
+        # The leftmost column holds wall above floor and no bear.
         wall, floor = (image[:, 0][parts[:, 0] == part] for part in (0, 1))
         assert np.abs(wall[-1] - floor[0]).max() > 20
-        looked += 1
-    assert looked > 40
-
-
-def test_balls_lie_on_the_floor_count_as_background_and_are_in_a_minority() -> None:
-    balls = 0
-    for seed in range(80):
-        scene = draw_scene(seed)
-        parts = render([seed], SIZE).parts[0]
-        for index in (SOLIDS.index("ball_left"), SOLIDS.index("ball_right")):
-            center = scene.centers[index]
-            if center[1] < 0:
-                continue
-            balls += 1
-            assert center[1] == pytest.approx(scene.shapes[index][0, 0] ** -0.5), "it touches the floor"
-            right, up, backward = scene.camera @ (center - scene.eye)
-            x, y = (right / -backward / HALF_FIELD + 1) / 2 * SIZE, (1 - up / -backward / HALF_FIELD) / 2 * SIZE
-            part, depth = march(scene, x, y)
-            if depth > -backward - scene.shapes[index][0, 0] ** -0.5 - 0.01 and 0 <= x < SIZE and 0 <= y < SIZE:
-                assert part == 0
-                assert parts[int(y), int(x)] == 0
-    assert 30 < balls < 90
-
-
-def naive_color(scene: Scene, point: np.ndarray, surface: str) -> np.ndarray:
-    """The colour of a point in the world before it is lit, from the words of `Decor`, one point at a time."""
-    decor = scene.decor
-    if surface == "wall":
-        share = 0.5 + 0.5 * np.tanh(decor.wall_edge * np.sin(decor.wall_wave @ [point[0], point[1], 1.0]))
-        return np.asarray((1 - share) * scene.wall_albedo + share * decor.wall_color)
-    inside = np.hypot(*(point[[0, 2]] - decor.rug_center)) < decor.rug
-    return decor.floor_color if inside else scene.floor_albedo
-
-
-def test_walls_and_rugs_have_the_pattern_of_their_decor() -> None:
-    compared = {"wall": 0, "rug": 0}
-    for seed in range(40):
-        scene = draw_scene(seed)
-        made = render_scenes([scene], SIZE, dtype=torch.float64)
-        image, parts = made.images[0] / 255, made.parts[0]
-        for row in range(2, SIZE - 2, 3):
-            for column in (1, 4, 60):
-                around = parts[row - 1 : row + 2, column - 1 : column + 2]
-                x, y = column + 0.5, row + 0.5
-                u, v = (2 * x / SIZE - 1) * HALF_FIELD, (1 - 2 * y / SIZE) * HALF_FIELD
-                direction = u * scene.camera[0] + v * scene.camera[1] - scene.camera[2]
-                if (around == 0).all() and row < 30:
-                    point = scene.eye + (scene.wall_z - scene.eye[2]) / direction[2] * direction
-                    # A pixel averages five rays, across which a stripe may change.
-                    assert image[row, column] == pytest.approx(naive_color(scene, point, "wall"), abs=0.3)
-                    compared["wall"] += 1
-                    if abs(scene.decor.wall_wave[:2]).sum() * 0.03 < 0.1:
-                        assert image[row, column] == pytest.approx(naive_color(scene, point, "wall"), abs=0.03)
-                elif (around == 1).all() and scene.decor.rug > 0:
-                    point = scene.eye - scene.eye[1] / direction[1] * direction
-                    if abs(np.hypot(*(point[[0, 2]] - scene.decor.rug_center)) - scene.decor.rug) > 0.2:
-                        color = naive_color(scene, point, "rug")
-                        # Light scales a colour, and leaves the proportions of its channels.
-                        shown = image[row, column]
-                        assert shown / shown.max() == pytest.approx(color / color.max(), abs=0.05)
-                        compared["rug"] += 1
-    assert min(compared.values()) > 20
-
-
-def test_spots_darken_the_fur_of_some_bears_only() -> None:
-    spotted = [draw_scene(seed).decor.spot_depth > 0 for seed in range(200)]
-    assert 40 < sum(spotted) < 100
-    seed = spotted.index(True)
-    scene = draw_scene(seed)
-    plain = replace(scene, decor=replace(scene.decor, spot_depth=0.0))
-    with_spots, without = (render_scenes([each], SIZE) for each in (scene, plain))
-    assert np.array_equal(with_spots.parts, without.parts)
-    change = (without.images.astype(int) - with_spots.images).max(axis=-1)[0]
-    fur = np.isin(without.parts[0], [2, 4, 5, 8, 9])
-    assert (change[fur] > 20).mean() > 0.1
-    assert (change[np.isin(without.parts[0], [0, 1])] == 0).mean() > 0.95
