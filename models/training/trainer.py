@@ -93,12 +93,12 @@ class Trainer:
         self.discriminator_adam = torch.optim.Adam(
             self.discriminator.parameters(), betas=(0.0, 0.99**LAZY_SCALE), eps=1e-8
         )
+        self.shown = 0
+        self.started, self.warm_until = False, 0
         self._set_rate(1.0)
         self.probability = AdaptiveProbability(settings)
-        self.shown = 0
         self.seconds = 0.0
         self.distance, self.features = float("nan"), ""
-        self.started, self.warm_until = False, 0
         self._stopping, self._target = False, 0
         folder.mkdir(parents=True, exist_ok=True)
         state = read_checkpoint(folder, self.device)
@@ -112,8 +112,13 @@ class Trainer:
         self.dice = torch.Generator().manual_seed(settings.seed + self.shown)
 
     def _set_rate(self, share: float) -> None:
-        """Let both networks learn at `share` of the settings' rate."""
-        self.generator_adam.param_groups[0]["lr"] = share * self.settings.learning_rate
+        """Let both networks learn at `share` of the settings' rate; the generator less, soon after a warm-up.
+
+        A new discriminator follows a generator that sets out slowly. At once at full rate, it loses it for good.
+        """
+        since = self.shown - self.warm_until
+        ramp = min(1.0, max(0.02, since / self.settings.warm_up_images)) if self.warm_until else 1.0
+        self.generator_adam.param_groups[0]["lr"] = ramp * share * self.settings.learning_rate
         self.discriminator_adam.param_groups[0]["lr"] = share * self.settings.learning_rate * LAZY_SCALE
 
     def _state(self) -> dict[str, Any]:
@@ -270,8 +275,7 @@ class Trainer:
         r1 = float("nan")
         done = self._stopping or self.at_target
         while not done:
-            if decay_images:
-                self._set_rate(min(1.0, max(0.1, (target - self.shown) / decay_images)))
+            self._set_rate(min(1.0, max(0.1, (target - self.shown) / decay_images)) if decay_images else 1.0)
             step = self.shown // self.settings.batch
             real, fake, penalty = self._step(step, images_to_one)
             r1 = r1 if penalty is None else penalty
