@@ -5,6 +5,7 @@ with one thread, unless a step has the machine for itself.
 """
 
 import multiprocessing
+import sys
 import time
 import traceback
 from collections.abc import Iterator
@@ -102,9 +103,8 @@ def work(connection: Connection, place: Place) -> None:
 
 
 def _make(step: Step, place: Place, threads: int, connection: Connection) -> Facts:
-    import torch
-
-    torch.set_num_threads(threads)
+    if torch := sys.modules.get("torch"):  # a step that computes has brought it along
+        torch.set_num_threads(threads)
     started, worked = time.perf_counter(), time.process_time()
     told = started
 
