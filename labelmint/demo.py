@@ -22,7 +22,7 @@ _UNITS = {"invert": "seed steps", "fit": "steps", "generate": "samples", "packag
 
 
 def demo(settings: Settings, console: Console, *, count: int, seeds: int, data: Path) -> None:
-    """Serve, upload `seeds` toy bears, generate `count` samples, download, verify, and show what came out.
+    """Serve, upload `seeds` toy bears, generate `count` samples beside them, download, verify, and show what came out.
 
     Everything is kept below `data`: a second run finds the labeler that the first one fitted. Raises `UserError`.
     """
@@ -72,10 +72,11 @@ def _create_project(client: httpx.Client, upload: Path, console: Console) -> dic
 def _generate(
     client: httpx.Client, service: RunningService, project: dict[str, Any], count: int, console: Console
 ) -> dict[str, Any]:
-    answer = client.post("/generate", json={"project_id": project["id"], "count": count, "seed": 1})
+    wanted = {"project_id": project["id"], "count": count, "seed": 1, "include_seeds": True}
+    answer = client.post("/generate", json=wanted)
     job = _accepted(answer)
     location = answer.headers["Location"]
-    console.print(f"POST /generate → job [bold]{job['id']}[/] for {count} samples")
+    console.print(f"POST /generate → job [bold]{job['id']}[/] for {count} samples, and the seeds beside them")
     columns = (
         TextColumn("{task.description:9}"),
         BarColumn(),
@@ -156,6 +157,7 @@ def _show(console: Console, contents: Contents, path: Path, seconds: float) -> N
             f"[{entry.color}]■[/] {entry.name}", f"{entry.share_of_pixels:.2%}", f"{entry.share_of_samples:.1%}"
         )
     console.print(table)
+    console.print(f"beside the samples, the {contents.seeds} seeds with the labels that were uploaded")
     console.print(
         f"images and masks of {contents.size[0]} × {contents.size[1]}, mean uncertainty {contents.mean_uncertainty:.4f}"
     )

@@ -36,19 +36,22 @@ class Contents:
     """What was found in a dataset."""
 
     samples: int
+    """Generated ones. What follows is about these."""
     size: tuple[int, int]
     """width, height"""
     classes: list[ClassShare]
     mean_uncertainty: float
+    seeds: int
+    """Seeds beside the samples."""
 
 
 def verify_png_zip(path: Path, count: int) -> Contents:
     """Load every picture and metadata line of a `png` zip. Raises `DatasetBroken` unless all of them fit together.
 
-    Checked: `count` samples with the indices 0 … count − 1; pictures of one size, images RGB, masks 8-bit, depth
-    16-bit; every mask value is a class or ignored, and each line's coverage is the mask's; as many keypoints as there
-    are names, those that are known inside of the image; attributes with values that there are; no file that no line
-    names.
+    Checked: `count` generated samples with the indices 0 … count − 1, and behind them, marked and in `train`, as many
+    seeds as dataset.json names; pictures of one size, images RGB, masks 8-bit, depth 16-bit; every mask value is a
+    class or ignored, and each line's coverage is the mask's; as many keypoints as there are names, those that are known
+    inside of the image; attributes with values that there are; no file that no line names.
     """
     try:
         return _verified(path, count)
@@ -60,7 +63,9 @@ def _verified(path: Path, count: int) -> Contents:
     with zipfile.ZipFile(path) as archive:
         facts = json.loads(archive.read("dataset.json"))
         lines = archive.read("metadata.jsonl").decode().splitlines()
-        _expect(len(lines) == count == facts["count"], f"{len(lines)} metadata lines and a count of {facts['count']}")
+        seeds = len(facts.get("included_seeds", []))
+        told = f"{len(lines)} metadata lines, a count of {facts['count']}, and {seeds} seeds"
+        _expect((len(lines), facts["count"]) == (count + seeds, count), told)
         files, uncertainty = {"dataset.json", "metadata.jsonl", "README.md", "preview.png"}, 0.0
         pixels, samples = (np.zeros(len(facts["classes"]), np.int64) for _ in range(2))
         sample = _Sample(archive, facts)
@@ -68,9 +73,11 @@ def _verified(path: Path, count: int) -> Contents:
             row = json.loads(line)
             _expect(row["index"] == index, f"line {index} is about sample {row['index']}")
             counts = sample.check(row)
-            pixels += counts
-            samples += counts > 0
-            uncertainty += row["uncertainty"]
+            if index < count:
+                pixels += counts
+                samples += counts > 0
+                uncertainty += row["uncertainty"]
+            _check_origin(row, None if index < count else index - count)
             files |= {name for column, name in row.items() if column.endswith("file_name")}
         _expect(set(archive.namelist()) == files, "there are files that no metadata line names")
         _expect(len(archive.namelist()) == len(files), "a file occurs twice")
@@ -78,7 +85,15 @@ def _verified(path: Path, count: int) -> Contents:
         ClassShare(entry["name"], entry["color"], int(area) / max(1, int(pixels.sum())), int(seen) / count)
         for entry, area, seen in zip(facts["classes"], pixels, samples, strict=True)
     ]
-    return Contents(count, sample.size, shares, uncertainty / count)
+    return Contents(count, sample.size, shares, uncertainty / count, seeds)
+
+
+def _check_origin(row: Row, seed: int | None) -> None:
+    """seed: which one it is to be, or None for a generated sample."""
+    name, part = row["file_name"], row["split"]
+    origin, stem = ("generated", f"{row['index']:09d}") if seed is None else ("seed", f"seed_{seed:04d}")
+    _expect((row["origin"], Path(name).stem) == (origin, stem), f"{name} is marked as {row['origin']}")
+    _expect(seed is None or part == "train", f"{name} is in {part}")
 
 
 class _Sample:

@@ -106,6 +106,11 @@ class GenerateRequest(Packaging):
     augment: list[AugmentStep] = Field(default_factory=list, max_length=32, description="applied in this order")
     multiply: int = Field(default=1, ge=1, le=100, description="augmented versions of each sample")
     balance: Balance | None = None
+    include_seeds: bool = Field(
+        default=False,
+        description="add the project's seeds with the labels they came with, in `train`, marked, beyond `count`, and "
+        "neither augmented nor discarded",
+    )
 
     @field_validator("multiply")
     @classmethod
@@ -123,7 +128,7 @@ class GenerateRequest(Packaging):
 
     @property
     def delivered(self) -> int:
-        """Images in the dataset."""
+        """Generated images in the dataset."""
         return self.count * self.multiply
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from service.dataset_formats import suits
 from service.records import GeneratorRecord, JobRecord, ProjectRecord
 from service.requests import GenerateRequest
-from workers.card_sections import label_sections
+from workers.card_sections import label_sections, seeds_section
 from workers.formats import FORMATS, Format
 from workers.split import PARTS
 from workers.tally import Tally
@@ -44,6 +44,7 @@ class DatasetCard:
             "project": {"id": self.project.id, "name": self.project.name, "seeds": len(self.project.seeds)},
             "labeler": self.fit_key,
             **_request_facts(self.job.generate),
+            "included_seeds": [seed.name for seed in self.project.seeds] if self.tally.seeds else [],
             "split": {part: self.tally.parts[part] for part in PARTS if self.tally.parts[part]},
             **self._totals(),
             "notes": self.fit_notes,
@@ -74,7 +75,7 @@ class DatasetCard:
             discard=request.discard_fraction,
             more="".join(f"| {name} | {value} |\n" for name, value in self._more().items()),
             formats="\n".join(self._loading(entry) for entry in layouts or kinds),
-            sections=label_sections(self.project, tally),
+            sections=seeds_section(tally) + label_sections(self.project, tally),
             notes=notes,
         )
 
@@ -130,6 +131,8 @@ class DatasetCard:
         """What else was asked for, and how it went."""
         request, tally = self.job.generate, self.tally
         told = {"parts": ", ".join(f"{part} {tally.parts[part]}" for part in PARTS if tally.parts[part])}
+        if tally.seeds:
+            told["included seeds"] = f"{tally.seeds}, beside these, in train"
         if request.ignore_fraction:
             told["ignore fraction"] = f"{request.ignore_fraction}: this share of a mask's pixels is marked 255"
         if request.condition is not None:

@@ -1,10 +1,31 @@
-"""The tables of a dataset's card: what was counted about each kind of label."""
+"""Sections of a dataset's card: the seeds beside the samples, and what was counted about each kind of label."""
 
 from service.label_schema import LabelSchema
 from workers.tally import Histogram, Tally
 
 _BAR = 40
 """Characters of the longest bar."""
+
+_SEEDS = """## The seeds among them
+Beside the {samples} generated images, `train` holds the project's {seeds} seeds, also those that were left out of the
+fit: the labeled images themselves, fitted to the same size, with the labels that were given for them. Their files are
+called `seed_0000` and so on, and their `origin` is `seed` where that of the others is `generated`; `dataset.json` has
+the names they were uploaded with. They are neither augmented nor discarded, their `uncertainty` is 0 because nothing
+was predicted, and no count or table of this card includes them. In `webdataset`, they lie in tars of their own,
+`train-seeds-00000.tar` and so on.
+
+Do not let them drown among the generated images: draw a fixed share of each batch from them, such as half.{weight}
+
+"""
+
+
+def seeds_section(tally: Tally) -> str:
+    """A section in Markdown about the seeds in a dataset and how to weight them; nothing where there are none."""
+    if not tally.seeds:
+        return ""
+    factor = round(tally.parts["train"] / tally.seeds)
+    weight = f" Here that is to draw each seed {factor} times as often as each generated image." if factor > 1 else ""
+    return _SEEDS.format(seeds=tally.seeds, samples=tally.samples, weight=weight)
 
 
 def label_sections(schema: LabelSchema, tally: Tally) -> str:

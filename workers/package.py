@@ -21,6 +21,7 @@ from workers.labelers import read_report
 from workers.plan import Plan, read_plan
 from workers.preview import SAMPLES, preview_png
 from workers.public_errors import JobFailure
+from workers.seed_samples import seed_samples
 from workers.tally import Tally
 from workers.tars import PackedSample
 from workers.workbench import Workbench, run_body
@@ -35,10 +36,11 @@ def make_dataset(bench: Workbench) -> None:
     """What `run` does, at a given workbench. Raises `Cancelled`, and whatever goes wrong."""
     packing = _Packing.of(bench)
     missing = packing.missing()
-    advance = bench.phase(Phase.PACKAGE, len(missing) * packing.count)
+    images = packing.count + packing.seeds
+    advance = bench.phase(Phase.PACKAGE, len(missing) * images)
     tally = Tally(bench.project, packing.wanted.split)
     for number, layout in enumerate(missing):
-        packing.write(FORMATS[layout], tally, partial(_advance_from, advance, number * packing.count))
+        packing.write(FORMATS[layout], tally, partial(_advance_from, advance, number * images))
     if missing and not packing.is_again:
         packing.write_card(tally)
     if packing.is_again:
@@ -88,8 +90,13 @@ class _Packing:
 
     @property
     def count(self) -> int:
-        """Images in the dataset."""
+        """Generated images in the dataset."""
         return self.source.generate.delivered
+
+    @property
+    def seeds(self) -> int:
+        """Seeds that go with them."""
+        return len(self.bench.project.seeds) if self.source.generate.include_seeds else 0
 
     @cached_property
     def outputs(self) -> dict[str, str]:
@@ -109,9 +116,9 @@ class _Packing:
         card = self._card(tally)
         enclosures = Enclosures(card.facts, lambda entry: card.markdown([entry]), lambda: self.preview)
         project, side = self.bench.project, self.bench.generator.resolution
-        description = Description(project.name, project, side, self.wanted.split, enclosures)
+        description = Description(project.name, project, side, self.wanted.split, enclosures, self.seeds > 0)
         add = partial(tally.add, side=side) if tally.samples == 0 else None
-        with closing(self._samples()) as samples:
+        with closing(self._samples_and_seeds()) as samples:
             members = layout.members(_counted(samples, add, advance), description)
             self.bench.store.put(self.outputs[layout.name], byte_stream(stored_zip(members)))
 
@@ -147,6 +154,12 @@ class _Packing:
     def _samples(self) -> Generator[PackedSample]:
         return read_samples(self.bench.store, self.source.id, self.plan, self.source.generate.multiply)
 
+    def _samples_and_seeds(self) -> Generator[PackedSample]:
+        yield from self._samples()
+        if self.seeds:
+            image_format = self.source.generate.image_format
+            yield from seed_samples(self.bench.store, self.bench.project, image_format, self.count)
+
     def _card(self, tally: Tally) -> DatasetCard:
         project, bench = self.bench.project, self.bench
         notes = fit_notes(read_report(bench.store, self.plan.fit_key), [seed.name for seed in project.seeds])
@@ -168,6 +181,7 @@ class _Packing:
             "project": self.bench.project.id,
             "labeler": self.plan.fit_key,
             "count": self.count,
+            "seeds": self.seeds,
             "shards": shards,
             "formats": {name: entry(key) for name, key in sorted(outputs.items())},
             "card": entry(self._key("card.md")),

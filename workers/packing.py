@@ -53,7 +53,7 @@ class Packer:
             version=version,
             uncertainty=sample.uncertainty,
             kinds=sample.kinds,
-            class_pixels=None if labels.mask is None else _class_pixels(labels.mask, len(self.schema.classes)),
+            class_pixels=None if labels.mask is None else class_pixels(labels.mask, len(self.schema.classes)),
             keypoints=None if labels.keypoints is None else _points(labels.keypoints),
             attributes=None if labels.attributes is None else labels.attributes.tolist(),
             attempts=sample.attempts,
@@ -61,7 +61,8 @@ class Packer:
         )
 
 
-def _class_pixels(mask: NDArray[np.uint8], classes: int) -> list[int]:
+def class_pixels(mask: NDArray[np.uint8], classes: int) -> list[int]:
+    """How many pixels of a mask, (H, W) class indices, are of each of the `classes`; those marked 255 are of none."""
     counts: list[int] = np.bincount(mask.ravel(), minlength=256)[:classes].tolist()
     return counts
 

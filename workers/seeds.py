@@ -1,6 +1,7 @@
 """Reads a project's seeds from the store."""
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 
 from models.labels import ImageLabels
 from service.label_schema import LabelKind, LabelSchema
-from service.records import ProjectRecord, SeedLabels
+from service.records import ProjectRecord, SeedLabels, SeedRecord
 from service.stores.protocol import Store
 from workers.png import read_image, read_mask
 
@@ -51,22 +52,28 @@ def seed_files(schema: LabelSchema) -> list[str]:
 
 def read_seeds(store: Store, project: ProjectRecord) -> Seeds:
     """The seeds of `project`, at the generator's size as the service stored them. Raises `ObjectMissing`."""
-    names = seed_files(project)
-    files = [
-        tuple(store.read(ProjectRecord.seed_key(project.id, seed.index, name)) for name in names)
-        for seed in project.seeds
-    ]
+    files = [read_seed_files(store, project, seed) for seed in project.seeds]
     return Seeds(
         names=[seed.name for seed in project.seeds],
-        files=files,
-        images=np.stack([read_image(seed[0]) for seed in files]),
-        labels=[_labels(dict(zip(names, seed, strict=True)), project) for seed in files],
+        files=[tuple(seed.values()) for seed in files],
+        images=np.stack([read_image(seed["image.png"]) for seed in files]),
+        labels=[_labels(seed, project) for seed in files],
         forced=[seed.forced for seed in project.seeds],
     )
 
 
-def _labels(files: dict[str, bytes], schema: LabelSchema) -> ImageLabels:
-    others = SeedLabels.model_validate_json(files["labels.json"]) if "labels.json" in files else SeedLabels()
+def read_seed_files(store: Store, project: ProjectRecord, seed: SeedRecord) -> dict[str, bytes]:
+    """The files of one seed of `project` by name, in the order of `seed_files`. Raises `ObjectMissing`."""
+    return {name: store.read(ProjectRecord.seed_key(project.id, seed.index, name)) for name in seed_files(project)}
+
+
+def other_labels(files: Mapping[str, bytes]) -> SeedLabels:
+    """What the labels of a seed with these files say beside pictures; nothing, if that is all there is."""
+    return SeedLabels.model_validate_json(files["labels.json"]) if "labels.json" in files else SeedLabels()
+
+
+def _labels(files: Mapping[str, bytes], schema: LabelSchema) -> ImageLabels:
+    others = other_labels(files)
     return ImageLabels(
         mask=read_mask(files["segmentation.png"]) if schema.classes else None,
         keypoints=np.array(others.keypoints, np.float32).reshape(-1, 3) if others.keypoints is not None else None,

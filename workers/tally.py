@@ -59,7 +59,7 @@ class Histogram:
 
 @dataclass
 class Tally:
-    """Running totals over a dataset's samples."""
+    """Running totals over a dataset's generated samples."""
 
     schema: LabelSchema
     split: Split | None = None
@@ -79,6 +79,8 @@ class Tally:
     """Generated samples that do not show what balancing wished of them."""
     depth_steps: tuple[int, int] | None = None
     """Least and largest known depth in steps of the schema's scale."""
+    seeds: int = 0
+    """Seeds beside the samples. They are in no other total."""
 
     def __post_init__(self) -> None:
         self.classes = [ClassCoverage(entry.name) for entry in self.schema.classes]
@@ -90,6 +92,9 @@ class Tally:
     def add(self, sample: PackedSample, side: int) -> None:
         """Count one sample of `side` × `side` pixels."""
         facts = sample.facts
+        if facts.origin == "seed":
+            self.seeds += 1
+            return
         self.samples += 1
         self.parts[part_of(facts.source, self.split)] += 1
         self.uncertainty.add(facts.uncertainty)

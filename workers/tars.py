@@ -4,7 +4,7 @@ import json
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import BinaryIO, ClassVar, Protocol
+from typing import BinaryIO, ClassVar, Literal, Protocol
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -15,6 +15,8 @@ _IMAGES = {f"image.{suffix}": suffix for suffix in IMAGE_SUFFIXES}
 Point = tuple[float, float, int]
 """x and y in pixels from the top left corner, and visibility, as `ImageLabels` has them."""
 
+Origin = Literal["generated", "seed"]
+
 
 @dataclass(frozen=True, slots=True)
 class SampleFacts:
@@ -23,13 +25,14 @@ class SampleFacts:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     index: int
-    """source × versions of a sample + version"""
+    """source × versions of a sample + version; those of seeds follow those of the generated samples."""
     source: int
-    """Which generated sample this is, or is an augmented version of."""
+    """Which generated sample this is, or is an augmented version of; or which seed."""
     version: int
     uncertainty: float
     """Of the sample as a whole: the only label kind's own, or the mean of the kinds', each standardised by its median
-    and spread over random samples, so that 0 is usual and more is worse."""
+    and spread over random samples, so that 0 is usual and more is worse. 0 for a seed, of which nothing is
+    predicted."""
     kinds: dict[str, float]
     """The uncertainty of each label kind."""
     class_pixels: list[int] | None = None
@@ -38,9 +41,15 @@ class SampleFacts:
     attributes: list[int] | None = None
     """The index of each attribute's value; -1 where it is not known."""
     attempts: int = 1
-    """How many candidates were drawn for it."""
+    """How many candidates were drawn for it; none for a seed."""
     met: bool = True
     """Whether it shows what balancing wished of it."""
+    origin: Origin = "generated"
+
+    @property
+    def stem(self) -> str:
+        """What its files are called, without suffix: `000000123`, or `seed_0012`."""
+        return f"{self.index:09d}" if self.origin == "generated" else f"seed_{self.source:04d}"
 
 
 _FIELDS = tuple(field.name for field in fields(SampleFacts))
@@ -88,11 +97,11 @@ class ShardWriter:
 
     def add(self, sample: PackedSample) -> None:
         """Append one sample: `000000123.image.png` (or jpg, webp), as there are labels `000000123.segmentation.png` and
-        `000000123.depth.png`, and `000000123.json`.
+        `000000123.depth.png`, and `000000123.json`. Those of a seed begin with `seed_0012`.
 
         Raises `ValueError` if one of the facts is not a finite number.
         """
-        stem = f"{sample.facts.index:09d}"
+        stem = sample.facts.stem
         self._member(f"{stem}.image.{sample.image_suffix}", sample.image)
         if sample.mask is not None:
             self._member(f"{stem}.{MASK}", sample.mask)
@@ -158,6 +167,6 @@ def _sample(stem: str, parts: dict[str, bytes]) -> PackedSample:
         facts = _FACTS.validate_json(parts[FACTS])
     except ValidationError as error:
         raise ShardDamaged(f"the facts of sample {stem} are not those of a sample") from error
-    if stem != f"{facts.index:09d}":
-        raise ShardDamaged(f"sample {stem} says that it is {facts.index}")
+    if stem != facts.stem:
+        raise ShardDamaged(f"sample {stem} says that it is {facts.stem}")
     return PackedSample(facts, parts[images[0]], _IMAGES[images[0]], parts.get(MASK), parts.get(DEPTH))

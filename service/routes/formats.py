@@ -52,7 +52,8 @@ def add_formats(
         Header(min_length=1, max_length=255, description="the same key and body again give the same job"),
     ] = None,
 ) -> JobView:
-    """Have the samples of a finished job packed once more; nothing is generated again.
+    """Have the samples of a finished job packed once more, with the seeds if it included them; nothing is generated
+    again.
 
     The answer is a job to watch at `Location`. When it has succeeded, the job that made the samples offers the new
     zips, too. A format that the dataset has already is left as it is; 409 if it was cut into other parts. 410 once the

@@ -24,6 +24,9 @@ router = APIRouter(tags=["jobs"])
 _POLL_AFTER_S = 2
 _EXAMPLES = {
     "200 samples": {"value": {"project_id": "k3v9p2m7xq4a", "count": 200, "seed": 1}},
+    "1,000 samples, and the seeds beside them": {
+        "value": {"project_id": "k3v9p2m7xq4a", "count": 1000, "include_seeds": True}
+    },
     "COCO and YOLO, split": {
         "value": {
             "project_id": "k3v9p2m7xq4a",
@@ -69,7 +72,7 @@ def generate(
     """Ask for `count` labeled samples of a project. The first job of a project fits its labeler, too.
 
     The answer is a job to watch at `Location`. Sample i depends on `seed` and i alone: the same request gives the same
-    bytes for every image and mask.
+    bytes for every image and mask. With `include_seeds`, the zips hold the project's seeds beside the samples.
     """
     _check(wanted, settings.max_count, store)
     job = accept_job(wanted, idempotency_key, ledger, queue)

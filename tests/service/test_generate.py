@@ -39,6 +39,7 @@ def test_a_job_is_accepted_and_queued(api: httpx.Client, project: str, redis: Re
         "augment": [],
         "multiply": 1,
         "balance": None,
+        "include_seeds": False,
         "formats": ["png"],
         "split": None,
     }
@@ -57,6 +58,7 @@ def test_a_job_is_accepted_and_queued(api: httpx.Client, project: str, redis: Re
         ({"count": None}, "count"),
         ({"seed": -1}, "seed"),
         ({"truncation": 1.1}, "truncation"),
+        ({"include_seeds": 3}, "include_seeds"),
         ({"discard_fraction": 1}, "discard_fraction"),
         ({"formats": []}, "formats"),
         ({"formats": ["coco3d"]}, "formats.0"),

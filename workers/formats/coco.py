@@ -74,7 +74,8 @@ class _Annotations:
 
     def _image(self, facts: SampleFacts, files: dict[str, str]) -> Row:
         row: Row = {"id": facts.index, "width": self._side, "height": self._side, **files}
-        row |= {"source": facts.source, "version": facts.version, "uncertainty": round(facts.uncertainty, 6)}
+        row |= {"origin": facts.origin, "source": facts.source, "version": facts.version}
+        row |= {"uncertainty": round(facts.uncertainty, 6)}
         return row | ({"attributes": named_attributes(facts, self._schema)} if self._schema.attributes else {})
 
     def _add_classes(self, image: int, data: bytes) -> None:
@@ -127,7 +128,7 @@ def _members(samples: Iterable[PackedSample], description: Description) -> Itera
     with ExitStack() as files:
         annotations = {part: _Annotations(description, part, files) for part in description.parts}
         for sample in samples:
-            part, stem = description.part(sample), f"{sample.facts.index:09d}"
+            part, stem = description.part(sample), sample.facts.stem
             paths = {"file_name": f"{stem}.{sample.image_suffix}"}
             yield Member.of(f"images/{part}/{paths['file_name']}", sample.image)
             if sample.depth is not None:

@@ -34,15 +34,18 @@ class Description:
     """Width and height of every image in pixels."""
     split: Split | None
     enclosures: Enclosures
+    has_seeds: bool = False
+    """Whether the project's seeds come behind the generated samples."""
 
     @property
     def parts(self) -> tuple[Part, ...]:
         """The parts the dataset is cut into; `train` alone without a split."""
-        return parts_of(self.split)
+        parts = parts_of(self.split)
+        return ("train", *parts) if self.has_seeds and "train" not in parts else parts
 
     def part(self, sample: PackedSample) -> Part:
-        """The part a sample is in."""
-        return part_of(sample.facts.source, self.split)
+        """The part a sample is in; `train`, if it is a seed."""
+        return "train" if sample.facts.origin == "seed" else part_of(sample.facts.source, self.split)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ def _members(samples: Iterable[PackedSample], description: Description) -> Itera
     with ExitStack() as opened:
         metadata = {part: opened.enter_context(Spool()) for part in description.parts}
         for sample in samples:
-            part, stem, files = description.part(sample), f"{sample.facts.index:09d}", {}
+            part, stem, files = description.part(sample), sample.facts.stem, {}
             for column, folder, suffix, data in (
                 ("file_name", "images", sample.image_suffix, sample.image),
                 ("mask_file_name", "masks", "png", sample.mask),

@@ -11,8 +11,8 @@ from workers.tars import PackedSample, SampleFacts
 def metadata_row(sample: PackedSample, part: Part, schema: LabelSchema, files: dict[str, str]) -> dict[str, Any]:
     """One row. `files` are the paths of its files by column name; kinds that the project lacks have no column."""
     facts = sample.facts
-    row: dict[str, Any] = {"index": facts.index, **files, "split": part, "source": facts.source}
-    row |= {"version": facts.version, "uncertainty": round(facts.uncertainty, 6)}
+    row: dict[str, Any] = {"index": facts.index, **files, "split": part, "origin": facts.origin}
+    row |= {"source": facts.source, "version": facts.version, "uncertainty": round(facts.uncertainty, 6)}
     row["uncertainties"] = {kind: round(value, 6) for kind, value in facts.kinds.items()}
     if facts.class_pixels is not None:
         names = [entry.name for entry in schema.classes]

@@ -13,7 +13,7 @@ from workers.tars import PackedSample
 def _members(samples: Iterable[PackedSample], description: Description) -> Iterator[Member]:
     with Spool() as metadata:
         for sample in samples:
-            stem, files = f"{sample.facts.index:09d}", {}
+            stem, files = sample.facts.stem, {}
             for column, folder, suffix, data in (
                 ("file_name", "images", sample.image_suffix, sample.image),
                 ("mask_file_name", "masks", "png", sample.mask),

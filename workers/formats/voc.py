@@ -25,7 +25,7 @@ def _members(samples: Iterable[PackedSample], description: Description) -> Itera
         metadata = files.enter_context(Spool())
         lists = {part: files.enter_context(Spool()) for part in description.parts}
         for sample in samples:
-            part, stem = description.part(sample), f"{sample.facts.index:09d}"
+            part, stem = description.part(sample), sample.facts.stem
             paths = {"file_name": f"{_HOME}/JPEGImages/{stem}.jpg"}
             yield Member.of(paths["file_name"], _jpeg(sample))
             if sample.mask is not None:

@@ -7,7 +7,6 @@ from service.label_schema import LabelSchema
 from service.requests import DatasetFormat
 from workers.formats.format import Description, Format, enclosed
 from workers.formats.members import Member, Spool
-from workers.split import Part
 from workers.tars import PackedSample, ShardWriter
 
 _MOST_SAMPLES = 1000
@@ -44,18 +43,19 @@ class _Tar:
 
 
 def _members(samples: Iterable[PackedSample], description: Description) -> Iterator[Member]:
-    filling: dict[Part, _Tar] = {}
-    begun = Counter[Part]()
+    filling: dict[str, _Tar] = {}
+    begun = Counter[str]()
     try:
         for sample in samples:
-            part = description.part(sample)
-            if part not in filling:
-                filling[part] = _Tar(f"{part}-{begun[part]:05d}.tar")
-                begun[part] += 1
-            filling[part].add(sample)
-            if filling[part].is_full:
-                yield filling[part].member()
-                filling.pop(part).close()
+            # Seeds have tars of their own, so that a stream can draw a share of its samples from them.
+            row = description.part(sample) + ("-seeds" if sample.facts.origin == "seed" else "")
+            if row not in filling:
+                filling[row] = _Tar(f"{row}-{begun[row]:05d}.tar")
+                begun[row] += 1
+            filling[row].add(sample)
+            if filling[row].is_full:
+                yield filling[row].member()
+                filling.pop(row).close()
         for tar in filling.values():
             yield tar.member()
     finally:

@@ -23,7 +23,7 @@ def _members(samples: Iterable[PackedSample], description: Description) -> Itera
     poses = _pose_folder(schema)
     with Spool() as metadata:
         for sample in samples:
-            part, stem = description.part(sample), f"{sample.facts.index:09d}"
+            part, stem = description.part(sample), sample.facts.stem
             files = {"file_name": f"images/{part}/{stem}.{sample.image_suffix}"}
             yield Member.of(files["file_name"], sample.image)
             if sample.depth is not None:

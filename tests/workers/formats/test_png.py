@@ -39,6 +39,7 @@ def test_a_line_tells_all_that_is_no_picture(packing_world: PackingWorld, tmp_pa
         "source": 5,
         "version": 0,
         "split": part_of(5, split),
+        "origin": "generated",
         "file_name": "images/000000005.png",
         "mask_file_name": "masks/000000005.png",
         "depth_file_name": "depth/000000005.png",
