@@ -16,6 +16,9 @@ OTHER_KINDS: tuple[Kind, ...] = ("keypoints", "depth", "class")
 BETWEEN_DRAWS = 1_000
 """Draw d of k seeds are the bears 1 + 1000·d and those that follow."""
 
+_PATIENT = replace(FitSettings(), refinement=replace(FitSettings().refinement, time_limit_s=86_400.0))
+"""The service's settings, without a limit of time: what is found must not depend on how busy the machine is."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -35,7 +38,7 @@ class Plan:
     test: int = 1_000
     sampling: Sampling = field(default_factory=Sampling)
     seeds_share: float = 0.5
-    fit: FitSettings = field(default_factory=FitSettings)
+    fit: FitSettings = field(default_factory=lambda: _PATIENT)
     fit_kinds: tuple[Kind, ...] = KINDS
     upsampling: Upsampling = "bilinear"
     others: tuple[Kind, ...] = OTHER_KINDS
