@@ -8,6 +8,7 @@ from typing import Any
 from benchmarks.quality.artefacts import World
 from benchmarks.quality.plan import Plan
 from benchmarks.quality.record import Record
+from benchmarks.quality.steps import Facts
 from benchmarks.quality.summary import Over
 from benchmarks.quality.trial import Trial
 
@@ -112,8 +113,8 @@ def variants(name: str, plan: Plan) -> list[Variant]:
 
 def ablation_summary(name: str, plan: Plan, world: World, record: Record, draws: int) -> dict[str, Any]:
     """`values`: for each value the `mean` and `spread` of the mIoU over the draws, those of its differences to the
-    usual value on the same draws (`gain`, `gain_spread`), and the mean PSNR of the inverted seeds; None for what is not
-    done."""
+    usual value on the same draws (`gain`, `gain_spread`), and the mean PSNR of the inverted seeds. `lpips`: whose
+    features the inversions compared. None for what is not done."""
     found = variants(name, plan)
     figures = {variant.label: [_of(trial, record) for trial in variant.trials(world, draws)] for variant in found}
     usual = next(variant.label for variant in found if variant.usual)
@@ -126,6 +127,7 @@ def ablation_summary(name: str, plan: Plan, world: World, record: Record, draws:
         "seeds": None if name == "seeds" else SEEDS,
         "draws": draws,
         "usual": usual,
+        "lpips": _lpips_features(found, world, record, draws),
         "values": rows,
     }
 
@@ -141,7 +143,17 @@ def _row(values: list[float | None], usual: list[float | None]) -> dict[str, Any
     return {"mean": mine.mean, "spread": mine.spread, "gain": gain.mean, "gain_spread": gain.spread}
 
 
-def _psnr(variant: Variant, world: World, record: Record, draws: int) -> float | None:
+def _fits(variant: Variant, world: World, record: Record, draws: int) -> list[Facts]:
+    """What was said of the fits that are done."""
     fits = [variant.plan.seed_fit(world, variant.seeds, draw) for draw in range(draws)]
-    values = [facts["psnr_db"] for fit in fits if (facts := record.facts(fit)) is not None]
+    return [facts for fit in fits if (facts := record.facts(fit)) is not None]
+
+
+def _psnr(variant: Variant, world: World, record: Record, draws: int) -> float | None:
+    values = [facts["psnr_db"] for facts in _fits(variant, world, record, draws)]
     return round(statistics.fmean(values), 2) if values else None
+
+
+def _lpips_features(found: list[Variant], world: World, record: Record, draws: int) -> str | None:
+    """Whose features LPIPS compared in the inversions: `pretrained` or `random`."""
+    return next((facts["perceptual"] for variant in found for facts in _fits(variant, world, record, draws)), None)

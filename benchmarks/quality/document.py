@@ -123,6 +123,8 @@ def _of_run(result: Mapping[str, Any], pictures: Path, quick: bool) -> dict[str,
 def _of_ablation(result: Mapping[str, Any], pictures: Path) -> str:
     draw_ablation(result, pictures)
     command = f"`python -m benchmarks.quality --ablation {result['ablation']} --ablation-draws {result['draws']}`"
+    if result["ablation"] in ("refinement", "lpips"):
+        command += f" (LPIPS with {result['lpips']} features)"
     return f"{command}\n\n{tables.ablation_table(result)}\n\n{_picture(result['ablation'])}"
 
 
