@@ -34,3 +34,34 @@ class LabelLayout:
     points: int = 0
     depth: tuple[float, float] | None = None
     attributes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LabelMirror:
+    """What labels become when an image is flipped left to right: for each class of the masks, each point, and each
+    value of each attribute, the index of the one that takes its place.
+
+    Its methods take arrays whose labels lie where the flipped image has them, of one image or of several in front.
+    """
+
+    classes: tuple[int, ...] = ()
+    points: tuple[int, ...] = ()
+    attributes: tuple[tuple[int, ...], ...] = ()
+
+    def masks(self, masks: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """uint8 (…, H, W) with classes exchanged; 255 stays."""
+        table = np.arange(256, dtype=np.uint8)
+        table[: len(self.classes)] = self.classes
+        return table[masks]
+
+    def keypoints(self, points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """float32 (…, P, 3) with points exchanged."""
+        return points[..., list(self.points), :]
+
+    def values(self, attributes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """int64 (…, A) with values exchanged; -1 stays."""
+        exchanged = attributes.copy()
+        for place, order in enumerate(self.attributes):
+            column = attributes[..., place]
+            exchanged[..., place] = np.where(column >= 0, np.array(order)[column], column)
+        return exchanged

@@ -10,8 +10,8 @@ from models.labels import ImageLabels
 from service.augmentation import Bordered, BorderMode
 from service.label_schema import LabelSchema
 from workers.augmentation.maps import Floats, Grid, grid, sample
-from workers.augmentation.mirror import swap_names
 from workers.augmentation.moves import Move
+from workers.layout import mirror_of
 
 Image = NDArray[np.uint8]
 Outside = tuple[NDArray[np.bool_], Bordered]
@@ -49,7 +49,13 @@ def warp(image: Image, labels: ImageLabels, moves: Sequence[Move], schema: Label
         labels.attributes,
     )
     if sum(move.mirrors for move in moves) % 2:
-        moved = swap_names(moved, schema)
+        mirror = mirror_of(schema)
+        moved = ImageLabels(
+            None if moved.mask is None else mirror.masks(moved.mask),
+            None if moved.keypoints is None else mirror.keypoints(moved.keypoints),
+            moved.depth,
+            None if moved.attributes is None else mirror.values(moved.attributes),
+        )
     return _moved_image(image, sources), moved
 
 
