@@ -18,11 +18,11 @@ class TrainingSettings:
 
     augment: what the discriminator's images go through; `ada` finds the probability of each change by itself, `fixed`
     keeps it at augment_p, `none` leaves them as they are. augment_p: probability to keep, or to start from, in [0, 1).
-    ada_target: share of real images, from -1 to 1, by which those taken for real outnumber those taken for generated;
-    above it the discriminator overfits, and the probability rises. ada_images: images over which it can go from 0 to
-    1; None means a fifth of the run, from 10,000 to 500,000. warm_up_images: after a start from a generator's weights
-    without their discriminator, so many images train the new discriminator alone, and over as many again the generator's
-    learning rate rises to what it is.
+    ada_target: share of real images, from -1 to 1, by which those taken for real outnumber those taken for
+    generated; above it the discriminator overfits, and the probability rises. ada_images: images over which it can
+    go from 0 to 1; None means a fifth of the run, from 10,000 to 500,000. warm_up_images: after a start from a
+    generator's weights without their discriminator, so many images train the new discriminator alone, and over a
+    quarter as many again the generator's learning rate rises to what it is.
     """
 
     batch: int = 32
@@ -36,7 +36,7 @@ class TrainingSettings:
     augment_p: float = 0.0
     ada_target: float = 0.6
     ada_images: int | None = None
-    warm_up_images: int = 10_000
+    warm_up_images: int = 40_000
 
     def __post_init__(self) -> None:
         problems = (

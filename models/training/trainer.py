@@ -117,7 +117,7 @@ class Trainer:
         A new discriminator follows a generator that sets out slowly. At once at full rate, it loses it for good.
         """
         since = self.shown - self.warm_until
-        ramp = min(1.0, max(0.02, since / self.settings.warm_up_images)) if self.warm_until else 1.0
+        ramp = min(1.0, max(0.02, 4 * since / self.settings.warm_up_images)) if self.warm_until else 1.0
         self.generator_adam.param_groups[0]["lr"] = ramp * share * self.settings.learning_rate
         self.discriminator_adam.param_groups[0]["lr"] = share * self.settings.learning_rate * LAZY_SCALE
 
