@@ -6,7 +6,9 @@ levels of one resolution are added there, and each resolution is upsampled once.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -99,6 +101,10 @@ class Labels:
     pixel_uncertainty: Tensor | None
 
 
+Spread = Callable[[Tensor], Tensor]
+"""Upsamples a level's part of the first layer."""
+
+
 def bilinear(x: Tensor, side: int) -> Tensor:
     """Upsample (B, C, h, w) to `side` a side, bilinear with `align_corners=False`."""
     if x.shape[-1] == side:
@@ -165,7 +171,7 @@ class Labeler(nn.Module):
         if self.image is not None:
             self.image.standardise(pooled(features) if pooled_features is None else pooled_features)
 
-    def _first_layer(self, features: list[Tensor]) -> Tensor:
+    def _first_layer(self, features: list[Tensor], spread: Spread) -> Tensor:
         """The first layer before its activation: (B, shared or M·hidden₁, H, W), in the features' precision."""
         sums: dict[int, Tensor] = {}
         bias = self.project_bias
@@ -175,13 +181,13 @@ class Labeler(nn.Module):
             projected = F.conv2d(feature, scaled.to(feature.dtype))
             side = feature.shape[-1]
             sums[side] = sums[side] + projected if side in sums else projected
-        upsampled = [bilinear(x, self.architecture.resolution) for x in sums.values()]
+        upsampled = [spread(x) for x in sums.values()]
         total = sum(upsampled[1:], start=upsampled[0])
         return total + bias.to(total.dtype)[:, None, None]
 
-    def _of_pixels(self, features: list[Tensor], output: nn.Conv2d) -> Tensor:
+    def _of_pixels(self, features: list[Tensor], output: nn.Conv2d, spread: Spread) -> Tensor:
         """Every member's outputs for each pixel, float32 (B, M, K + P + D, H, W)."""
-        x = F.relu(self._first_layer(features))
+        x = F.relu(self._first_layer(features, spread))
         for layer in self.layers:
             x = F.relu(_apply(cast(nn.Conv2d, layer), x))
         each: Tensor = _apply(output, x).float().unflatten(1, (self.architecture.members, -1))
@@ -192,12 +198,17 @@ class Labeler(nn.Module):
         visibility, attributes = self.of_whole_images(features)
         return replace(self.of_pixels(features), visibility=visibility, attributes=attributes)
 
-    def of_pixels(self, features: list[Tensor]) -> HeadOutputs:
-        """The part of `forward` that is said of single pixels: classes, heatmaps and depth."""
+    def of_pixels(self, features: list[Tensor], spread: Spread | None = None) -> HeadOutputs:
+        """The part of `forward` that is said of single pixels: classes, heatmaps and depth.
+
+        Args:
+            spread: brings (B, C, r, r) to the pixels that are asked for, which then take the place of H and W; by
+                default to all of them.
+        """
         if self.output is None:
             return HeadOutputs(None, None, None, None, ())
         layout = self.architecture.layout
-        each = self._of_pixels(features, self.output)
+        each = self._of_pixels(features, self.output, spread or partial(bilinear, side=self.architecture.resolution))
         classes, heatmaps, depth = each.split(
             (layout.classes, layout.points, each.shape[2] - layout.classes - layout.points), dim=2
         )

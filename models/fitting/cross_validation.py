@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.fitting.seed_features import PooledFeatures, SeedFeatures
+from models.fitting.seed_features import PooledFeatures, SeedFeatures, at_once
 from models.fitting.seed_labels import LabelTensors, StackedLabels
 from models.fitting.settings import FitSettings
 from models.fitting.training import train_labeler
@@ -23,6 +23,7 @@ LEAST_SEEDS = 5
 """With fewer, what is left to learn from says nothing about what all of them would teach."""
 
 CHUNK = 4
+"""Images labeled at once, where they are not large."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,14 @@ def cross_validate(
     labels: LabelTensors,
     rows: Tensor,
     layout: LabelLayout,
-    images: PooledFeatures,
+    images: PooledFeatures | None,
     settings: FitSettings,
     report: Callable[[int], None],
 ) -> HeldOut | None:
     """Label every seed of `rows` by a labeler that learnt from the other folds.
 
     Args:
-        features, labels, images: of all seeds. rows: those that are in the fit, int64.
+        features, labels, images: of all seeds, as `train_labeler` takes them. rows: those that are in the fit, int64.
         report: called with the steps done, of `fold_count` × `fold_steps`.
 
     Returns:
@@ -80,7 +81,7 @@ def cross_validate(
 
         labeler = train_labeler(features, labels, others, layout, images, shorter, tell)
         with torch.inference_mode():
-            for chunk in out.split(CHUNK):
+            for chunk in out.split(at_once(features.bundle.resolution, CHUNK)):
                 outputs = labeler(features.of(chunk))
                 said.append(_Said(labeler.decode(outputs), _confidence(outputs.classes), _sure(outputs.attributes)))
     return _joined(torch.cat(parts), folds, said)

@@ -13,9 +13,10 @@ from torch import Tensor
 from models.bundle import GeneratorBundle
 from models.fitting.advice import advice
 from models.fitting.cross_validation import HeldOut, cross_validate, fold_count
+from models.fitting.lattice import Lattice
 from models.fitting.pilots import draw_pilots, pilot_batches
 from models.fitting.report import examples, held_out_figures, image_figures, number
-from models.fitting.seed_features import PooledFeatures, SeedFeatures
+from models.fitting.seed_features import PooledFeatures, SeedFeatures, at_once
 from models.fitting.seed_labels import LabelNames, StackedLabels
 from models.fitting.settings import FitSettings
 from models.fitting.training import train_labeler
@@ -30,6 +31,9 @@ Progress = Callable[[str, int, int], None]
 
 RANDOM_IMAGES = 128
 """Random samples whose pooled features give the statistics of those of the seeds."""
+
+LABELED_AT_ONCE = 8
+"""Seeds, where they are not large."""
 
 
 class FitError(ValueError):
@@ -138,8 +142,9 @@ def learn(
         nonlocal mark
         seconds[phase], mark = round(time.monotonic() - mark, 2), time.monotonic()
 
-    features = SeedFeatures(bundle, codes)
-    images = PooledFeatures.of(features, RANDOM_IMAGES, settings.seed)
+    features = SeedFeatures(bundle, codes, _lattice(bundle, len(codes), settings))
+    says_of_images = layout.points or layout.attributes
+    images = PooledFeatures.of(features, RANDOM_IMAGES, settings.seed) if says_of_images else None
     tensors = truth.tensors(bundle.device)
     labeler = train_labeler(features, tensors, rows, layout, images, settings, lambda done: report(done, total))
     lap("fit")
@@ -149,9 +154,16 @@ def learn(
     lap("cross_validate")
     draw_pilots(bundle, labeler, settings, lambda done: report(checked + done, total))
     lap("pilot")
-    chunks = torch.arange(len(codes)).split(8)
+    chunks = torch.arange(len(codes)).split(at_once(bundle.resolution, LABELED_AT_ONCE))
     predictions = StackedLabels.of_batches([labeler.label(features.of(chunk)) for chunk in chunks])
     return Learnt(labeler, predictions, held_out, seconds)
+
+
+def _lattice(bundle: GeneratorBundle, images: int, settings: FitSettings) -> Lattice | None:
+    """The pixels that are learnt from; None for all, where images are not large."""
+    if bundle.resolution <= settings.lattice_side:
+        return None
+    return Lattice.draw(images, bundle.resolution, settings.lattice_side, settings.seed, bundle.device)
 
 
 def _included(inversions: Inversions, settings: FitSettings, forced: Sequence[bool]) -> list[bool]:

@@ -7,14 +7,22 @@ from torch import Tensor
 
 from models.bundle import GeneratorBundle
 from models.device import fast_precision
+from models.fitting.lattice import Lattice
 from models.generator import Architecture
 from models.heads.image_head import pooled
 
-FEATURE_CACHE_BYTES = 7 * 2**29
+FEATURE_CACHE_BYTES = 9 * 2**29
 """Features of all seeds are kept while they fit; beyond that they are made again for every batch."""
 
 CHUNK = 4
-"""Images synthesised at once."""
+"""Images synthesised at once, where they are not large."""
+
+_AT_ONCE_PIXELS = 2**17
+
+
+def at_once(resolution: int, most: int) -> int:
+    """How many images to work on at once: at most so many, and large ones one by one."""
+    return max(1, min(most, _AT_ONCE_PIXELS // resolution**2))
 
 
 def feature_sides(architecture: Architecture) -> tuple[int, ...]:
@@ -23,34 +31,68 @@ def feature_sides(architecture: Architecture) -> tuple[int, ...]:
 
 
 class SeedFeatures:
-    """The style blocks' outputs of codes, by batch: kept in memory while small, else made again."""
+    """The style blocks' outputs of codes, by batch: what is learnt from is kept in memory while small, else made again.
 
-    def __init__(self, bundle: GeneratorBundle, codes: Tensor) -> None:
+    With a lattice, that are coarse outputs as they are, and finer ones at the lattice's pixels.
+    """
+
+    def __init__(self, bundle: GeneratorBundle, codes: Tensor, lattice: Lattice | None = None) -> None:
         """
         Args:
             codes: (N, num_ws, w_dim).
+            lattice: pixels of the N images; None for all of them.
         """
-        self.bundle, self.codes = bundle, codes
+        self.bundle, self.codes, self.lattice = bundle, codes, lattice
         self.precision = fast_precision(bundle.device)
         architecture = bundle.generator.architecture
         self.sides = feature_sides(architecture)
-        values = sum(c * r * r for c, r in zip(architecture.feature_channels, self.sides, strict=True))
-        size = len(codes) * values * torch.finfo(self.precision).bits // 8
-        self.kept = self._make(torch.arange(len(codes))) if size <= FEATURE_CACHE_BYTES else None
+        self.chunk = at_once(architecture.resolution, CHUNK)
+        largest = lattice.side if lattice else architecture.resolution
+        shapes = [(c, min(r, largest)) for c, r in zip(architecture.feature_channels, self.sides, strict=True)]
+        size = len(codes) * sum(c * r * r for c, r in shapes) * self.precision.itemsize
+        self.kept = self._kept(shapes) if size <= FEATURE_CACHE_BYTES else None
+
+    def _kept(self, shapes: list[tuple[int, int]]) -> list[Tensor]:
+        """Filled chunk by chunk, so that nothing is held twice."""
+        kept = [
+            torch.empty(
+                (len(self.codes), channels, side, side),
+                dtype=self.precision,
+                device=self.codes.device,
+                memory_format=torch.channels_last,
+            )
+            for channels, side in shapes
+        ]
+        for rows in torch.arange(len(self.codes)).split(self.chunk):
+            for level, made in zip(kept, self._seen(rows, self._make(rows)), strict=True):
+                level[rows[0] : rows[-1] + 1] = made
+        return kept
 
     @torch.no_grad()
     def _make(self, rows: Tensor) -> list[Tensor]:
         parts = [
             self.bundle.generator.synthesis(self.codes[chunk.to(self.codes.device)], self.precision)[1]
-            for chunk in rows.split(CHUNK)
+            for chunk in rows.split(self.chunk)
         ]
-        return [torch.cat(level) for level in zip(*parts, strict=True)]
+        return parts[0] if len(parts) == 1 else [torch.cat(level) for level in zip(*parts, strict=True)]
+
+    def _seen(self, rows: Tensor, whole: list[Tensor]) -> list[Tensor]:
+        """What of whole features is learnt from."""
+        if self.lattice is None:
+            return whole
+        pixels = self.lattice.of(rows)
+        return [level if level.shape[-1] < pixels.side else pixels.sample(level) for level in whole]
+
+    def to_learn_from(self, rows: Tensor) -> list[Tensor]:
+        """Features of these codes, coarse to fine, each (len(rows), C, r, r); with a lattice, those with r at least its
+        side are (len(rows), C, side, side), its pixels."""
+        if self.kept is None:
+            return self._seen(rows, self._make(rows))
+        return [level[rows.to(level.device)] for level in self.kept]
 
     def of(self, rows: Tensor) -> list[Tensor]:
-        """Features of these codes, coarse to fine, each (len(rows), C, r, r)."""
-        if self.kept is None:
-            return self._make(rows)
-        return [level[rows.to(level.device)] for level in self.kept]
+        """Whole features of these codes, coarse to fine, each (len(rows), C, r, r)."""
+        return self._make(rows) if self.lattice else self.to_learn_from(rows)
 
 
 @dataclass(frozen=True)
@@ -64,7 +106,7 @@ class PooledFeatures:
     @staticmethod
     def of(features: SeedFeatures, random_samples: int, seed: int) -> "PooledFeatures":
         """Those of the seeds, and of samples drawn with `seed`."""
-        rows = torch.arange(len(features.codes)).split(CHUNK)
+        rows = torch.arange(len(features.codes)).split(features.chunk)
         return PooledFeatures(
             torch.cat([pooled(features.of(chunk)) for chunk in rows]),
             _random_pooled(features.bundle, random_samples, seed),
@@ -79,4 +121,6 @@ def _random_pooled(bundle: GeneratorBundle, count: int, seed: int) -> Tensor:
     classes = generator.mapping.random_classes(count, random)
     codes = generator.broadcast(generator.mapping(z, 1.0, classes))
     precision = fast_precision(bundle.device)
-    return torch.cat([pooled(generator.synthesis(chunk, precision)[1]) for chunk in codes.split(CHUNK)])
+    return torch.cat(
+        [pooled(generator.synthesis(chunk, precision)[1]) for chunk in codes.split(at_once(bundle.resolution, CHUNK))]
+    )

@@ -13,11 +13,12 @@ from models.inversion.refinement import RefinementSettings
 class FitSettings:
     """members, hidden, shared: the ensemble, see `LabelerArchitecture`. steps, batch, learning_rate: its training;
     batch counts images. pixel_share: each member sees its own random share of the pixels of a step, which keeps members
-    different. keypoint_weight, depth_weight: of their losses beside the segmentation's. image_steps, image_rate,
-    image_decay, image_noise: steps, learning rate, weight decay and noise on standardised features of the heads for
-    whole images. folds, fold_steps: of the cross-validation, 0 folds for none. min_psnr_db: a seed whose reconstruction
-    is worse does not enter the fit. pilots: truncation → random samples whose uncertainty is measured. lpips_backbone,
-    lpips_weights: see `PerceptualDistance`; the path does not enter the fingerprint."""
+    different. lattice_side: larger images are learnt from at so many of their rows and columns, see `Lattice`.
+    keypoint_weight, depth_weight: of their losses beside the segmentation's. image_steps, image_rate, image_decay,
+    image_noise: steps, learning rate, weight decay and noise on standardised features of the heads for whole images.
+    folds, fold_steps: of the cross-validation, 0 folds for none. min_psnr_db: a seed whose reconstruction is worse does
+    not enter the fit. pilots: truncation → random samples whose uncertainty is measured. lpips_backbone, lpips_weights:
+    see `PerceptualDistance`; the path does not enter the fingerprint."""
 
     members: int = 5
     hidden: tuple[int, ...] = (24,)
@@ -26,6 +27,7 @@ class FitSettings:
     batch: int = 4
     learning_rate: float = 1e-2
     pixel_share: float = 0.5
+    lattice_side: int = 128
     keypoint_weight: float = 0.03
     depth_weight: float = 0.2
     image_steps: int = 200

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.fitting.lattice import Lattice
 from models.fitting.seed_features import PooledFeatures, SeedFeatures
 from models.fitting.seed_labels import LabelTensors
 from models.fitting.settings import FitSettings
@@ -27,7 +28,7 @@ def train_labeler(
     labels: LabelTensors,
     rows: Tensor,
     layout: LabelLayout,
-    images: PooledFeatures,
+    images: PooledFeatures | None,
     settings: FitSettings,
     report: Callable[[int], None],
 ) -> Labeler:
@@ -36,13 +37,13 @@ def train_labeler(
     Args:
         features, labels: of the same N images.
         rows: those of them to learn from, int64 indices.
-        images: the pooled features of all of them.
+        images: the pooled features of all of them; may be None where the layout has nothing about whole images.
         report: called with the steps done.
     """
     labeler = _untrained(features, labels.rows(rows), rows, layout, images, settings)
     if labeler.output is not None:
         _train_pixels(labeler, features, labels, rows, settings, report)
-    if labeler.image is not None:
+    if labeler.image is not None and images is not None:
         _train_images(labeler, images.seeds[rows.to(images.seeds.device)], labels.rows(rows), settings)
     report(settings.steps)
     return labeler.eval().requires_grad_(False)
@@ -53,7 +54,7 @@ def _untrained(
     labels: LabelTensors,
     rows: Tensor,
     layout: LabelLayout,
-    images: PooledFeatures,
+    images: PooledFeatures | None,
     settings: FitSettings,
 ) -> Labeler:
     architecture = features.bundle.generator.architecture
@@ -70,7 +71,8 @@ def _untrained(
                 settings.shared,
             )
         ).to(features.codes.device)
-    labeler.standardise(features.of(rows[: max(STATISTICS_IMAGES, settings.batch)]), images.random)
+    some = features.to_learn_from(rows[: max(STATISTICS_IMAGES, settings.batch)])
+    labeler.standardise(some, None if images is None else images.random)
     if labels.depth is not None:
         known = labels.depth[~labels.depth.isnan()]
         labeler.depth_center.copy_(known.mean() if known.numel() else torch.zeros(()))
@@ -86,7 +88,7 @@ def _train_pixels(
     settings: FitSettings,
     report: Callable[[int], None],
 ) -> None:
-    """Adam with a cosine end; whole images, so that nothing is gathered."""
+    """Adam with a cosine end."""
     random = torch.Generator().manual_seed(settings.seed)
     weights = [weight for name, weight in labeler.named_parameters() if not name.startswith("image.")]
     adam = torch.optim.Adam(weights, lr=settings.learning_rate)
@@ -97,7 +99,9 @@ def _train_pixels(
         if len(order) < batch:
             order = rows[torch.randperm(len(rows), generator=random)]
         drawn, order = order[:batch], order[batch:]
-        loss = pixel_loss(labeler, labeler.of_pixels(features.of(drawn)), labels.rows(drawn), settings, random)
+        lattice = features.lattice.of(drawn) if features.lattice else None
+        outputs = labeler.of_pixels(features.to_learn_from(drawn), lattice.spread if lattice else None)
+        loss = pixel_loss(labeler, outputs, labels.rows(drawn), settings, random, lattice)
         adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()
@@ -106,16 +110,30 @@ def _train_pixels(
 
 
 def pixel_loss(
-    labeler: Labeler, outputs: HeadOutputs, labels: LabelTensors, settings: FitSettings, random: torch.Generator
+    labeler: Labeler,
+    outputs: HeadOutputs,
+    labels: LabelTensors,
+    settings: FitSettings,
+    random: torch.Generator,
+    lattice: Lattice | None = None,
 ) -> Tensor:
-    """The weighted sum of the losses of what is said of pixels; what is not known counts in none of them."""
+    """The weighted sum of the losses of what is said of pixels; what is not known counts in none of them.
+
+    Args:
+        outputs: of all pixels, or of those of the lattice.
+        labels: of all pixels.
+    """
     loss = labeler.depth_scale.new_zeros(())
     if outputs.classes is not None and labels.masks is not None:
-        loss = loss + _class_loss(outputs.classes, labels.masks, settings, random)
+        masks = lattice.pick(labels.masks) if lattice else labels.masks
+        loss = loss + _class_loss(outputs.classes, masks, settings, random)
     if outputs.heatmaps is not None and labels.keypoints is not None:
-        loss = loss + settings.keypoint_weight * _heatmap_loss(outputs.heatmaps, labels.keypoints)
+        seen = (lattice.rows, lattice.columns) if lattice else None
+        targets = gaussian_targets(labels.keypoints, labeler.architecture.resolution, seen)
+        loss = loss + settings.keypoint_weight * _heatmap_loss(outputs.heatmaps, targets, labels.keypoints)
     if outputs.depth is not None and labels.depth is not None:
-        standard = (labels.depth - labeler.depth_center) / labeler.depth_scale
+        depth = lattice.pick(labels.depth) if lattice else labels.depth
+        standard = (depth - labeler.depth_center) / labeler.depth_scale
         loss = loss + settings.depth_weight * _depth_loss(outputs.depth, standard, settings, random)
     return loss
 
@@ -134,10 +152,9 @@ def _class_loss(logits: Tensor, masks: Tensor, settings: FitSettings, random: to
     return total / (truth != IGNORED).sum().clamp(min=1)
 
 
-def _heatmap_loss(logits: Tensor, points: Tensor) -> Tensor:
+def _heatmap_loss(logits: Tensor, targets: Tensor, points: Tensor) -> Tensor:
     """Cross-entropy between the Gaussian around each labeled point and the distribution over the pixels."""
-    targets = gaussian_targets(points, logits.shape[-1]).flatten(-2)
-    cross = -(targets.unsqueeze(1) * logits.flatten(-2).log_softmax(dim=-1)).sum(dim=-1)
+    cross = -(targets.flatten(-2).unsqueeze(1) * logits.flatten(-2).log_softmax(dim=-1)).sum(dim=-1)
     labeled = (points[..., 2] > 0).unsqueeze(1).to(cross.dtype)
     return (cross * labeled).sum() / (labeled.sum() * logits.shape[1]).clamp(min=1)
 

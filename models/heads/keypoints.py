@@ -19,12 +19,21 @@ def heatmap_sigma(resolution: int) -> float:
     return max(1.0, resolution * SIGMA_SHARE)
 
 
-def gaussian_targets(points: Tensor, resolution: int) -> Tensor:
-    """Distributions (…, H, W) around points (…, 2 or more) of x and y in pixels; each sums to one."""
-    centers = torch.arange(resolution, device=points.device) + 0.5
+def gaussian_targets(points: Tensor, resolution: int, seen: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    """Distributions around points of x and y in pixels; each sums to one.
+
+    Args:
+        points: (…, 2 or more).
+        seen: for points (B, P, 2 or more), the rows (B, h) and columns (B, w) that count; by default all do.
+
+    Returns:
+        (…, H, W), or (B, P, h, w) over what is seen.
+    """
+    everything = torch.arange(resolution, device=points.device)
+    rows, columns = (places.unsqueeze(1) for places in seen) if seen else (everything, everything)
     sigma = heatmap_sigma(resolution)
-    across = torch.softmax(-((centers - points[..., :1]) ** 2) / (2 * sigma**2), dim=-1)
-    down = torch.softmax(-((centers - points[..., 1:2]) ** 2) / (2 * sigma**2), dim=-1)
+    across = torch.softmax(-((columns + 0.5 - points[..., :1]) ** 2) / (2 * sigma**2), dim=-1)
+    down = torch.softmax(-((rows + 0.5 - points[..., 1:2]) ** 2) / (2 * sigma**2), dim=-1)
     return down.unsqueeze(-1) * across.unsqueeze(-2)
 
 
