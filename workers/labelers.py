@@ -19,7 +19,7 @@ from service.stores.protocol import Store
 from workers.encoders import ensure_encoder
 from workers.fit_key import fit_key
 from workers.fit_lock import fit_lock
-from workers.layout import layout_of, names_of
+from workers.layout import has_silent_sides, layout_of, mirror_of, names_of
 from workers.local_generators import fetch_generator, file_digests
 from workers.public_errors import JobFailure
 from workers.report_page import report_png
@@ -79,8 +79,9 @@ def _fitted(
     bundle: GeneratorBundle, seeds: Seeds, schema: LabelSchema, settings: FitSettings, progress: Progress
 ) -> FitOutcome:
     layout, names = layout_of(schema), names_of(schema)
+    mirror = None if has_silent_sides(schema) else mirror_of(schema)
     try:
-        return fit(bundle, seeds.images, seeds.labels, layout, names, settings, progress, seeds.forced)
+        return fit(bundle, seeds.images, seeds.labels, layout, names, settings, progress, seeds.forced, mirror)
     except FitError as refusal:
         raise JobFailure("fit-failed", f"{refusal}.") from refusal
 

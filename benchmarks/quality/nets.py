@@ -22,8 +22,8 @@ def _block(before: int, width: int, stride: int = 1) -> nn.Sequential:
 
 
 class TaskNet(nn.Module):
-    """A U-Net of 0.27 million weights (Ronneberger et al., 2015) that ends in what one label kind needs. What comes up is
-    added to what was kept on the way down, instead of put beside it (LinkNet, Chaurasia and Culurciello, 2017).
+    """A U-Net of 0.27 million weights (Ronneberger et al., 2015) that ends in what one label kind needs. What comes up
+    is added to what was kept on the way down, not put beside it (LinkNet, Chaurasia and Culurciello, 2017).
 
     Its output for images float32 (B, 3, R, R) in [-1, 1], all float32: segmentation: logits (B, outputs, R, R).
     keypoints: a heatmap's logits for each point, (B, outputs, R, R). depth: (B, 1, R, R), standardised. class: logits

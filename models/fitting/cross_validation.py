@@ -16,6 +16,7 @@ from models.fitting.seed_features import PooledFeatures, SeedFeatures, at_once
 from models.fitting.seed_labels import LabelTensors, StackedLabels
 from models.fitting.settings import FitSettings
 from models.fitting.training import train_labeler
+from models.fitting.twins import Twins
 from models.labeler import Labels
 from models.labels import LabelLayout
 
@@ -56,12 +57,14 @@ def cross_validate(
     images: PooledFeatures | None,
     settings: FitSettings,
     report: Callable[[int], None],
+    twins: Twins | None = None,
 ) -> HeldOut | None:
     """Label every seed of `rows` by a labeler that learnt from the other folds.
 
     Args:
         features, labels, images: of all seeds, as `train_labeler` takes them. rows: those that are in the fit, int64.
         report: called with the steps done, of `fold_count` × `fold_steps`.
+        twins: of the seeds, behind them in `features`, `labels` and `images`; those of a fold are held out with it.
 
     Returns:
         None for too few seeds, or where the settings ask for none.
@@ -75,6 +78,8 @@ def cross_validate(
     said: list[_Said] = []
     for fold, out in enumerate(parts):
         others = torch.cat([part for part in parts if part is not out])
+        if twins is not None:
+            others = twins.rows_with(others)
 
         def tell(done: int, before: int = fold * settings.fold_steps) -> None:
             report(before + done)

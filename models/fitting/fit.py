@@ -20,11 +20,12 @@ from models.fitting.seed_features import PooledFeatures, SeedFeatures, at_once
 from models.fitting.seed_labels import LabelNames, StackedLabels
 from models.fitting.settings import FitSettings
 from models.fitting.training import train_labeler
+from models.fitting.twins import Twins, flipped_labels, twins_of
 from models.inversion.perceptual import PerceptualDistance
 from models.inversion.refinement import Inversions, invert
 from models.label_quality import class_iou
 from models.labeler import Labeler
-from models.labels import ImageLabels, LabelLayout
+from models.labels import ImageLabels, LabelLayout, LabelMirror
 from models.pictures import to_network, to_uint8
 
 Progress = Callable[[str, int, int], None]
@@ -72,6 +73,7 @@ def fit(
     settings: FitSettings,
     progress: Progress,
     forced: Sequence[bool] | None = None,
+    mirror: LabelMirror | None = None,
 ) -> FitOutcome:
     """Turn seeds into a labeler.
 
@@ -82,6 +84,7 @@ def fit(
         progress: called with the phase (`invert`, `fit`), what is done and what there is in all; an exception that it
             raises ends the fit.
         forced: of each seed, whether it enters the fit however badly it inverts; by default none.
+        mirror: what labels become in a flipped image; None if that is not known, and seeds are not flipped.
 
     Raises:
         FitError: no seed can be inverted.
@@ -89,21 +92,18 @@ def fit(
     truth = StackedLabels.of(labels, layout)
     perceptual = PerceptualDistance(settings.lpips_backbone, settings.lpips_weights).to(bundle.device)
     started = time.monotonic()
-    inversions = invert(
-        bundle,
-        perceptual,
-        to_network(images, bundle.device),
-        settings.refinement,
-        lambda done, total: progress("invert", done, total),
+    inversions, twins = invert_seeds(
+        bundle, perceptual, images, truth, settings, mirror, lambda *done: progress("invert", *done)
     )
     inverted = time.monotonic()
     included = _included(inversions, settings, forced or [False] * len(images))
-    learnt = learn(bundle, inversions.codes, truth, included, layout, settings, lambda *d: progress("fit", *d))
+    learnt = learn(bundle, inversions.codes, truth, included, layout, settings, lambda *d: progress("fit", *d), twins)
     report = {
         "perceptual": {"backbone": perceptual.backbone, "weights": perceptual.source},
         "seeds": _seed_rows(inversions, learnt, truth, included, forced, names, settings),
         "mean_psnr_db": round(float(inversions.psnr_db.mean()), 2),
         "mean_lpips": round(float(inversions.lpips.mean()), 4),
+        "flipped": _flipped(twins),
         "training_iou": _training_iou(learnt.predictions, truth, included, names),
         **_findings(learnt, truth, included, names),
         "seconds": {"invert": round(inverted - started, 2), **learnt.seconds},
@@ -118,6 +118,38 @@ def fit(
     )
 
 
+def invert_seeds(
+    bundle: GeneratorBundle,
+    perceptual: PerceptualDistance,
+    images: npt.NDArray[np.uint8],
+    truth: StackedLabels,
+    settings: FitSettings,
+    mirror: LabelMirror | None,
+    progress: Callable[[int, int], None],
+) -> tuple[Inversions, Twins | None]:
+    """The inversions of seeds, and their twins where `settings.flip` and `mirror` allow.
+
+    Args:
+        images: uint8 (N, H, W, 3). truth: their labels.
+        progress: called with what is done and what there is in all.
+    """
+    count = len(images)
+    if mirror is None or not settings.flip:
+        return invert(bundle, perceptual, to_network(images, bundle.device), settings.refinement, progress), None
+    both = np.concatenate([images, images[:, :, ::-1]])
+    found = invert(bundle, perceptual, to_network(both, bundle.device), settings.refinement, progress)
+    straight, flipped = found.rows(slice(0, count)), found.rows(slice(count, None))
+    labels = flipped_labels(truth, mirror, images.shape[2])
+    return straight, twins_of(flipped, straight, labels, settings.min_psnr_db)
+
+
+def _flipped(twins: Twins | None) -> dict[str, Any] | None:
+    """What the report says of flipped seeds; None where there are none."""
+    if twins is None:
+        return None
+    return {"psnr_db": round(twins.psnr_db, 2), "used": int(twins.usable.sum())}
+
+
 def learn(
     bundle: GeneratorBundle,
     codes: Tensor,
@@ -126,12 +158,14 @@ def learn(
     layout: LabelLayout,
     settings: FitSettings,
     report: Callable[[int, int], None],
+    twins: Twins | None = None,
 ) -> Learnt:
     """What follows the inversion: train, cross-validate, draw pilot samples, and label the seeds.
 
     Args:
         codes: (N, num_ws, w_dim). truth, included: of each of them.
         report: called with what is done and what there is in all; a batch of pilot samples counts as one step.
+        twins: of these seeds, to learn from as well.
     """
     rows = torch.tensor([index for index, inside in enumerate(included) if inside])
     checked = settings.steps + settings.fold_steps * fold_count(len(rows), settings)
@@ -142,19 +176,23 @@ def learn(
         nonlocal mark
         seconds[phase], mark = round(time.monotonic() - mark, 2), time.monotonic()
 
+    seeds = len(codes)
+    if twins is not None:
+        codes, truth = torch.cat([codes, twins.codes]), truth.followed_by(twins.labels)
     features = SeedFeatures(bundle, codes, _lattice(bundle, len(codes), settings))
     says_of_images = layout.points or layout.attributes
     images = PooledFeatures.of(features, RANDOM_IMAGES, settings.seed) if says_of_images else None
     tensors = truth.tensors(bundle.device)
-    labeler = train_labeler(features, tensors, rows, layout, images, settings, lambda done: report(done, total))
+    learnt_from = rows if twins is None else twins.rows_with(rows)
+    labeler = train_labeler(features, tensors, learnt_from, layout, images, settings, lambda done: report(done, total))
     lap("fit")
     held_out = cross_validate(
-        features, tensors, rows, layout, images, settings, lambda done: report(settings.steps + done, total)
+        features, tensors, rows, layout, images, settings, lambda done: report(settings.steps + done, total), twins
     )
     lap("cross_validate")
     draw_pilots(bundle, labeler, settings, lambda done: report(checked + done, total))
     lap("pilot")
-    chunks = torch.arange(len(codes)).split(at_once(bundle.resolution, LABELED_AT_ONCE))
+    chunks = torch.arange(seeds).split(at_once(bundle.resolution, LABELED_AT_ONCE))
     predictions = StackedLabels.of_batches([labeler.label(features.of(chunk)) for chunk in chunks])
     return Learnt(labeler, predictions, held_out, seconds)
 

@@ -12,7 +12,8 @@ from models.generator import Architecture
 from models.heads.image_head import pooled
 
 FEATURE_CACHE_BYTES = 9 * 2**29
-"""Features of all seeds are kept while they fit; beyond that they are made again for every batch."""
+"""Features of all seeds are kept while they fit, in half precision if need be; beyond that they are made again for
+every batch."""
 
 CHUNK = 4
 """Images synthesised at once, where they are not large."""
@@ -49,15 +50,16 @@ class SeedFeatures:
         self.chunk = at_once(architecture.resolution, CHUNK)
         largest = lattice.side if lattice else architecture.resolution
         shapes = [(c, min(r, largest)) for c, r in zip(architecture.feature_channels, self.sides, strict=True)]
-        size = len(codes) * sum(c * r * r for c, r in shapes) * self.precision.itemsize
-        self.kept = self._kept(shapes) if size <= FEATURE_CACHE_BYTES else None
+        values = len(codes) * sum(c * r * r for c, r in shapes)
+        fitting = [kind for kind in (self.precision, torch.bfloat16) if values * kind.itemsize <= FEATURE_CACHE_BYTES]
+        self.kept = self._kept(shapes, fitting[0]) if fitting else None
 
-    def _kept(self, shapes: list[tuple[int, int]]) -> list[Tensor]:
+    def _kept(self, shapes: list[tuple[int, int]], precision: torch.dtype) -> list[Tensor]:
         """Filled chunk by chunk, so that nothing is held twice."""
         kept = [
             torch.empty(
                 (len(self.codes), channels, side, side),
-                dtype=self.precision,
+                dtype=precision,
                 device=self.codes.device,
                 memory_format=torch.channels_last,
             )
@@ -88,7 +90,7 @@ class SeedFeatures:
         side are (len(rows), C, side, side), its pixels."""
         if self.kept is None:
             return self._seen(rows, self._make(rows))
-        return [level[rows.to(level.device)] for level in self.kept]
+        return [level[rows.to(level.device)].to(self.precision) for level in self.kept]
 
     def of(self, rows: Tensor) -> list[Tensor]:
         """Whole features of these codes, coarse to fine, each (len(rows), C, r, r)."""

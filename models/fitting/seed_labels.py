@@ -75,6 +75,15 @@ class StackedLabels:
             for i in range(count)
         ]
 
+    def followed_by(self, others: "StackedLabels") -> "StackedLabels":
+        """These labels, and behind them others of the same kinds."""
+
+        def joined(name: str) -> npt.NDArray[Any] | None:
+            mine, theirs = getattr(self, name), getattr(others, name)
+            return None if mine is None else np.concatenate([mine, theirs])
+
+        return StackedLabels(*(joined(name) for name in ("masks", "keypoints", "depth", "attributes")))
+
     def rows(self, chosen: Sequence[int]) -> "StackedLabels":
         """The labels of these images."""
         index = np.array(chosen, dtype=np.int64)

@@ -16,9 +16,10 @@ class FitSettings:
     different. lattice_side: larger images are learnt from at so many of their rows and columns, see `Lattice`.
     keypoint_weight, depth_weight: of their losses beside the segmentation's. image_steps, image_rate, image_decay,
     image_noise: steps, learning rate, weight decay and noise on standardised features of the heads for whole images.
-    folds, fold_steps: of the cross-validation, 0 folds for none. min_psnr_db: a seed whose reconstruction is worse does
-    not enter the fit. pilots: truncation → random samples whose uncertainty is measured. lpips_backbone, lpips_weights:
-    see `PerceptualDistance`; the path does not enter the fingerprint."""
+    folds, fold_steps: of the cross-validation, 0 folds for none. min_psnr_db: a seed whose reconstruction is worse
+    does not enter the fit. flip: learn from flipped seeds as well, where labels and generator allow. pilots:
+    truncation → random samples whose uncertainty is measured. lpips_backbone, lpips_weights: see
+    `PerceptualDistance`; the path does not enter the fingerprint."""
 
     members: int = 5
     hidden: tuple[int, ...] = (24,)
@@ -37,6 +38,7 @@ class FitSettings:
     folds: int = 4
     fold_steps: int = 150
     min_psnr_db: float = 16.0
+    flip: bool = True
     pilots: tuple[tuple[float, int], ...] = ((0.4, 128), (0.7, 128), (1.0, 768))
     refinement: RefinementSettings = field(default_factory=RefinementSettings)
     lpips_backbone: Backbone = "alex"

@@ -45,6 +45,10 @@ class Inversions:
     psnr_db: Tensor
     p_norm: Tensor
 
+    def rows(self, chosen: slice) -> "Inversions":
+        """Those of these images."""
+        return Inversions(*(column[chosen] for column in vars(self).values()))
+
 
 def psnr_db(a: Tensor, b: Tensor) -> Tensor:
     """Peak signal-to-noise ratio (B,) in dB of images (B, 3, R, R) whose values span [-1, 1]."""

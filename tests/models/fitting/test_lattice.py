@@ -94,6 +94,24 @@ def test_features_at_pixels_are_the_same_kept_or_made_again(
         assert torch.allclose(a.float(), b.float(), atol=0.05)
 
 
+@pytest.mark.usefixtures("exact")
+def test_features_that_are_too_many_are_kept_in_half_the_room(
+    tiny_bundle: GeneratorBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes, lattice = subjects(tiny_bundle, 6).codes, Lattice.draw(6, 16, 7, 1, CPU)
+    whole = SeedFeatures(tiny_bundle, codes, lattice)
+    assert whole.kept is not None
+    room = sum(level.nbytes for level in whole.kept)
+    monkeypatch.setattr("models.fitting.seed_features.FEATURE_CACHE_BYTES", room - 1)
+    half = SeedFeatures(tiny_bundle, codes, lattice)
+    assert half.kept is not None
+    assert sum(level.nbytes for level in half.kept) == room // 2
+    rows = torch.tensor([4, 0])
+    for a, b in zip(whole.to_learn_from(rows), half.to_learn_from(rows), strict=True):
+        assert a.dtype == b.dtype == torch.float32
+        assert torch.equal(a.bfloat16(), b.bfloat16())
+
+
 def test_targets_are_the_gaussian_at_what_is_seen() -> None:
     lattice = Lattice.draw(2, 64, 9, 4, CPU)
     points = torch.tensor([[[10.3, 50.2, 2.0], [63.0, 0.4, 1.0]], [[31.0, 32.5, 2.0], [5.5, 5.5, 2.0]]])
