@@ -17,14 +17,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.quality.sources import MIRROR, NAMES
 from models.bears import KEYPOINTS, PARTS, SPECIES, Renders, render
 from models.bears.scene import PART_COLORS
 from models.bundle import GeneratorBundle, load_bundle
 from models.bundled import bundled_folders
-from models.fitting import FitSettings, LabelNames, StackedLabels
+from models.fitting import FitSettings, StackedLabels
 from models.fitting.fit import learn
 from models.fitting.report import held_out_figures, image_figures
 from models.fitting.seed_features import SeedFeatures
+from models.fitting.twins import flipped_labels, twins_of
 from models.generator import Architecture
 from models.inversion.perceptual import PerceptualDistance
 from models.inversion.refinement import Inversions, invert
@@ -36,7 +38,6 @@ from models.provenance import describe_device
 
 HELD_OUT_SEED = 500_000
 KINDS = ("segmentation", "keypoints", "depth", "class")
-NAMES = LabelNames(tuple(PARTS), tuple(KEYPOINTS), (("species", tuple(SPECIES)),))
 
 
 def arguments_of() -> argparse.Namespace:
@@ -53,6 +54,7 @@ def arguments_of() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=usual.steps)
     parser.add_argument("--keypoint-weight", type=float, default=usual.keypoint_weight)
     parser.add_argument("--depth-weight", type=float, default=usual.depth_weight)
+    parser.add_argument("--no-flip", action="store_true", help="learn from the seeds as they are alone")
     parser.add_argument("--fit-seed", type=int, default=usual.seed)
     parser.add_argument("--cache", type=Path, default=None, help="folder to keep inversions in")
     parser.add_argument("--threads", type=int, default=None)
@@ -177,6 +179,11 @@ def main() -> None:
     seeds = render(range(1, arguments.seeds + 1), bundle.resolution)
     held_out = render(range(HELD_OUT_SEED, HELD_OUT_SEED + arguments.held_out), bundle.resolution)
     codes = inverted(bundle, seeds, settings, arguments.cache)
+    twins = None
+    if not arguments.no_flip:
+        mirrored = inverted(bundle, replace(seeds, images=seeds.images[:, :, ::-1].copy()), settings, arguments.cache)
+        flipped = flipped_labels(truth_of(seeds, arguments.kinds), MIRROR, bundle.resolution)
+        twins = twins_of(mirrored, codes, flipped, settings.min_psnr_db)
     started = time.perf_counter()
     found = inverted(bundle, held_out, settings, arguments.cache)
     invert_s = time.perf_counter() - started
@@ -184,7 +191,7 @@ def main() -> None:
     truth, layout = truth_of(seeds, arguments.kinds), layout_of(seeds, arguments.kinds)
     included = [float(psnr) >= settings.min_psnr_db for psnr in codes.psnr_db]
     started, worked = time.perf_counter(), time.process_time()
-    learnt = learn(bundle, codes.codes, truth, included, layout, settings, lambda *_: None)
+    learnt = learn(bundle, codes.codes, truth, included, layout, settings, lambda *_: None, twins)
     fit_s, fit_cpu_s = time.perf_counter() - started, time.process_time() - worked
     said, quality = figures(learnt.labeler, SeedFeatures(bundle, found.codes), truth_of(held_out, arguments.kinds))
     if arguments.picture and said.masks is not None:
@@ -202,6 +209,7 @@ def main() -> None:
         "hidden": settings.hidden,
         "shared": settings.shared,
         "steps": settings.steps,
+        "flipped": 0 if twins is None else int(twins.usable.sum()),
         **quality,
         "cross_validated": expected,
         "labeler_mmac": round(labeler_mmac(learnt.labeler.architecture), 1),

@@ -9,22 +9,28 @@ import torch
 
 from benchmarks.quality.data import LabeledImages
 from models.bears import KEYPOINTS, PARTS, SPECIES
+from models.bears.scene import KEYPOINT_MIRROR
 from models.bundle import GeneratorBundle
 from models.fitting import FitSettings, LabelNames, StackedLabels
-from models.fitting.fit import learn
+from models.fitting.fit import invert_seeds, learn
 from models.inversion.perceptual import PerceptualDistance
-from models.inversion.refinement import Inversions, invert
+from models.inversion.refinement import Inversions
 from models.labeler import Labeler
-from models.labels import LabelLayout
-from models.pictures import to_network, to_uint8
+from models.labels import LabelLayout, LabelMirror
+from models.pictures import to_uint8
 from models.sampling import labeled_samples, latent
 
 NAMES = LabelNames(tuple(PARTS), tuple(KEYPOINTS), (("species", tuple(SPECIES)),))
+MIRROR = LabelMirror(
+    tuple(range(len(PARTS))), tuple(int(place) for place in KEYPOINT_MIRROR), (tuple(range(len(SPECIES))),)
+)
+"""What the labels of a bear become in a flipped image."""
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """labeler: frozen. inversions: of the seeds, None where their codes were known. fit_s, invert_s: wall time."""
+    """labeler: frozen. inversions: of the seeds, None where their codes were known. fit_s, invert_s: wall
+    time, of flipped seeds as well."""
 
     labeler: Labeler
     inversions: Inversions | None
@@ -67,10 +73,10 @@ def fit_seeds(
     """
     started = time.perf_counter()
     perceptual = PerceptualDistance(settings.lpips_backbone, settings.lpips_weights)
-    found = invert(bundle, perceptual, to_network(seeds.images, bundle.device), settings.refinement, report)
+    found, twins = invert_seeds(bundle, perceptual, seeds.images, seeds.labels, settings, MIRROR, report)
     inverted = time.perf_counter()
     included = [float(psnr) >= settings.min_psnr_db for psnr in found.psnr_db]
-    learnt = learn(bundle, found.codes, seeds.labels, included, layout_of(seeds.labels), settings, report)
+    learnt = learn(bundle, found.codes, seeds.labels, included, layout_of(seeds.labels), settings, report, twins)
     return Fitted(learnt.labeler, found, time.perf_counter() - inverted, inverted - started)
 
 
