@@ -107,7 +107,7 @@ FULL = Plan()
 
 QUICK = Plan(
     draws=1,
-    # In so few images, many small steps learn far more than few large ones: 0.93 against 0.87 mIoU of exact labels.
+    # Small batches: of exact labels, 480 steps of 16 images learn 0.93 mIoU, 240 steps of 32 in the same time 0.87.
     budget=Budget(steps=400, batch=16),
     full=2_000,
     annotated=2_000,
