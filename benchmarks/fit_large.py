@@ -1,0 +1,164 @@
+"""What fitting a labeler to large seeds takes: `python -m benchmarks.fit_large --resolution 512 --seeds 50`.
+
+Fits, cross-validates, draws pilot samples and labels the seeds as the service does after the inversion, in a process of
+its own whose peak memory is read at the end. Every seed has its flipped twin, unless told otherwise. The generator has
+the published sizes (config f) and random weights, the codes are those of random samples, the masks random blobs: what
+they show changes neither time nor memory. With fewer steps or pilot samples than the service takes, `estimated_s` says
+what all of them would come to, at the pace that was seen; without, it is what was measured. The last line is one JSON
+object.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.bundle import GeneratorBundle
+from models.fitting import FitSettings, LabelNames, StackedLabels
+from models.fitting.cross_validation import LEAST_SEEDS, fold_count
+from models.fitting.fit import learn
+from models.fitting.pilots import pilot_batches
+from models.fitting.report import held_out_figures
+from models.fitting.twins import Twins
+from models.generator import Architecture, Generator
+from models.inversion.latents import measure_latents
+from models.labels import LabelLayout
+from models.provenance import describe_device
+
+BLOB_CELLS = 12
+"""Of the coarse noise that blobs are made from, along a side."""
+
+
+@dataclass
+class Pace:
+    """Notes when each unit of a fit was done: a step of training, or a batch of pilot samples."""
+
+    moments: list[float] = field(default_factory=list)
+
+    def note(self, done: int, _total: int) -> None:
+        """What `learn` calls; a unit that is reported twice counts once."""
+        if done > len(self.moments):
+            self.moments.append(time.perf_counter())
+
+    def between(self, first: int, last: int) -> float:
+        """Seconds a unit from the end of unit `first`, counted from 1, to that of unit `last`."""
+        return (self.moments[last - 1] - self.moments[first - 1]) / (last - first)
+
+
+def new_bundle(resolution: int) -> GeneratorBundle:
+    """A generator of the published sizes with random weights."""
+    torch.manual_seed(0)
+    generator = Generator(Architecture(resolution)).eval().requires_grad_(False)
+    return GeneratorBundle(generator, None, measure_latents(generator))
+
+
+@torch.no_grad()
+def random_codes(bundle: GeneratorBundle, count: int, seed: int) -> Tensor:
+    """Those of random samples, (count, num_ws, w_dim)."""
+    z = torch.randn(count, bundle.generator.architecture.z_dim, generator=torch.Generator().manual_seed(seed))
+    return bundle.generator.broadcast(bundle.generator.mapping(z)).contiguous()
+
+
+def names_of(classes: int) -> LabelNames:
+    """Names for so many classes."""
+    return LabelNames(tuple(f"class {index}" for index in range(classes)))
+
+
+def blobs(count: int, resolution: int, classes: int, seed: int) -> StackedLabels:
+    """Masks of random blobs of every class, uint8 (count, resolution, resolution)."""
+    random = torch.Generator().manual_seed(seed)
+    masks = [
+        F.interpolate(
+            torch.randn(1, classes, BLOB_CELLS, BLOB_CELLS, generator=random), (resolution, resolution), mode="bicubic"
+        )[0].argmax(dim=0)
+        for _ in range(count)
+    ]
+    return StackedLabels(torch.stack(masks).to(torch.uint8).numpy(), None, None, None)
+
+
+def settings_of(arguments: argparse.Namespace) -> FitSettings:
+    """As the service fits, or with fewer steps and pilot samples."""
+    usual = FitSettings()
+    return replace(
+        usual,
+        steps=min(usual.steps, arguments.steps or usual.steps),
+        fold_steps=min(usual.fold_steps, arguments.steps or usual.fold_steps),
+        pilots=tuple((psi, min(count, arguments.pilots or count)) for psi, count in usual.pilots),
+    )
+
+
+def fit_here(arguments: argparse.Namespace) -> None:
+    """Fit and print what it took of this process, as JSON."""
+    bundle, settings, usual = new_bundle(arguments.resolution), settings_of(arguments), FitSettings()
+    count, classes = arguments.seeds, arguments.classes
+    truth, layout = blobs(count, arguments.resolution, classes, 1), LabelLayout(classes=classes)
+    twins = None
+    if arguments.twins:
+        labels = blobs(count, arguments.resolution, classes, 2)
+        twins = Twins(random_codes(bundle, count, 2), labels, torch.ones(count, dtype=torch.bool), psnr_db=0.0)
+    loaded_mb, pace, started = peak_mb(), Pace(), time.perf_counter()
+    codes = random_codes(bundle, count, 1)
+    learnt = learn(bundle, codes, truth, [True] * count, layout, settings, pace.note, twins)
+    assert learnt.held_out is not None
+    held_out_figures(learnt.held_out, truth.rows(learnt.held_out.rows.tolist()), names_of(classes))
+    seconds = time.perf_counter() - started
+    step_s = pace.between(1, settings.steps)
+    folds = fold_count(count, settings)
+    steps, all_steps = (given.steps + folds * given.fold_steps for given in (settings, usual))
+    batches, all_batches = (pilot_batches(bundle, given) for given in (settings, usual))
+    missing_s = (all_steps - steps) * step_s + (all_batches - batches) * learnt.seconds["pilot"] / batches
+    result: dict[str, Any] = {
+        "peak_mb": round(peak_mb(), 1),
+        "loaded_mb": round(loaded_mb, 1),
+        "seconds": round(seconds, 1),
+        "seconds_per_step": round(step_s, 3),
+        "steps": settings.steps,
+        "steps_with_folds": steps,
+        "pilots": sum(drawn for _, drawn in settings.pilots),
+        "phases_s": learnt.seconds,
+        "estimated_s": round(seconds + missing_s, 1),
+        "resolution": arguments.resolution,
+        "seeds": count,
+        "twins": arguments.twins,
+        "classes": classes,
+        "device": describe_device(bundle.device),
+    }
+    print(json.dumps(result))
+
+
+def peak_mb() -> float:
+    """The largest resident size that this process has had; getrusage would answer with that of the one that started
+    it, if that is larger."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def main() -> None:
+    """Print peak memory, time and time a step of a fit."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--resolution", type=int, default=512)
+    parser.add_argument("--seeds", type=int, default=50)
+    parser.add_argument("--classes", type=int, default=19)
+    parser.add_argument("--steps", type=int, default=None, help="at least 2; at most so many, folds included")
+    parser.add_argument("--pilots", type=int, default=None, help="at most so many pilot samples a truncation")
+    parser.add_argument("--no-twins", dest="twins", action="store_false", help="learn from the seeds alone")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.seeds < LEAST_SEEDS or arguments.steps == 1:
+        parser.error(f"give at least {LEAST_SEEDS} seeds, so that there is a cross-validation, and at least 2 steps")
+    if arguments.child:
+        return fit_here(arguments)
+    command = [sys.executable, "-m", "benchmarks.fit_large", "--child", *sys.argv[1:]]
+    print(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
+
+
+if __name__ == "__main__":
+    main()
