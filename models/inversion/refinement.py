@@ -55,7 +55,7 @@ def psnr_db(a: Tensor, b: Tensor) -> Tensor:
     return 10 * torch.log10(4 / (a - b).square().mean(dim=(1, 2, 3)).clamp(min=1e-10))
 
 
-def _rate(step: int, steps: int) -> float:
+def rate(step: int, steps: int) -> float:
     """Share of the peak learning rate: linear warm-up over a tenth, then a cosine to zero."""
     warm = max(1, steps // 10)
     if step < warm:
@@ -100,7 +100,7 @@ def _refine_batch(
         progress(step)
         if step == settings.steps or time.monotonic() > deadline:
             break
-        adam.param_groups[0]["lr"] = settings.learning_rate * _rate(step, settings.steps)
+        adam.param_groups[0]["lr"] = settings.learning_rate * rate(step, settings.steps)
         (offsets.grad,) = torch.autograd.grad(loss.sum(), offsets)
         adam.step()
     return best.detach().clone()

@@ -1,0 +1,46 @@
+"""How right the labels are that a labeler gives to inverted renders, when its seeds were inverted alike."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from benchmarks.labels import figures, layout_of, truth_of
+from benchmarks.quality.sources import NAMES
+from models.bears import Renders
+from models.bundle import GeneratorBundle
+from models.fitting import FitSettings
+from models.fitting.fit import learn
+from models.fitting.report import image_figures
+from models.fitting.seed_features import SeedFeatures
+
+KINDS = ["segmentation"]
+
+
+@dataclass(frozen=True)
+class LabelQuality:
+    """mean_iou: over the classes, of all images together. each: float64 (N,), the same of each image alone."""
+
+    mean_iou: float
+    each: npt.NDArray[np.float64]
+
+
+def label_quality(
+    bundle: GeneratorBundle,
+    seeds: Renders,
+    seed_codes: Tensor,
+    held_out: Renders,
+    held_out_codes: Tensor,
+    fit_seed: int,
+) -> LabelQuality:
+    """Fit the shipped labeler on the seeds' masks, none of them flipped, and compare what it says of the held-out
+    renders' codes with their exact masks."""
+    settings = FitSettings(folds=0, pilots=((1.0, 64),), flip=False, seed=fit_seed)
+    truth, layout = truth_of(seeds, KINDS), layout_of(seeds, KINDS)
+    included = [True] * len(seed_codes)
+    labeler = learn(bundle, seed_codes, truth, included, layout, settings, lambda *_: None).labeler
+    right = truth_of(held_out, KINDS)
+    said, found = figures(labeler, SeedFeatures(bundle, held_out_codes), right)
+    each = [image_figures(said, right, row, NAMES)["mean_iou"] for row in range(len(held_out_codes))]
+    return LabelQuality(found["mean_iou"], np.array(each, np.float64))
