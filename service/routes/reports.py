@@ -31,6 +31,14 @@ class SeedReport(BaseModel):
     )
 
 
+class FlippedSeeds(BaseModel):
+    """How well flipped seeds were inverted, and how many of them the labeler learnt from: none, if the generator
+    rebuilds them worse than the others on average."""
+
+    psnr_db: float
+    used: int
+
+
 class LabelReport(BaseModel):
     """What the fit found; further fields say what it was done with and how long it took."""
 
@@ -39,6 +47,9 @@ class LabelReport(BaseModel):
     project_id: str
     fit_key: str
     seeds: list[SeedReport]
+    flipped: FlippedSeeds | None = Field(
+        default=None, description="none, if names speak of left and right without a `mirror`"
+    )
     examples: dict[str, Any] = Field(
         default_factory=dict, description="seeds of the fit that show each class, label each point, have each value"
     )

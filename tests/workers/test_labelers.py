@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import redis as redis_client
 
-from service.records import JobRecord, Phase, labeler_key
+from service.records import JobRecord, Phase, ProjectRecord, labeler_key
 from service.requests import GenerateRequest
 from tests.workers.conftest import QUICK_FIT, NewJob
 from tests.workers.world import PROJECT
@@ -15,6 +15,8 @@ from workers.labelers import ensure_labeler, read_report
 from workers.png import read_image
 from workers.public_errors import JobFailure
 from workers.workbench import Cancelled
+
+SIDES = ("left_half", "right_half")
 
 
 def test_fitting_twice_is_free(new_job: NewJob) -> None:
@@ -44,6 +46,18 @@ def test_a_fit_can_be_cancelled(new_job: NewJob) -> None:
     bench.ledger.cancel("job")
     with pytest.raises(Cancelled):
         ensure_labeler(bench, replace(QUICK_FIT, steps=11))
+
+
+def test_seeds_are_flipped_unless_names_of_sides_leave_it_open_what_flipping_does(new_job: NewJob) -> None:
+    bench = new_job("job", count=1, shard_size=1)
+    report = read_report(bench.store, ensure_labeler(bench, QUICK_FIT))
+    assert 0 <= report["flipped"]["used"] <= 3
+    assert report["flipped"]["psnr_db"] > 0
+    sides = [item.model_copy(update={"name": name}) for item, name in zip(bench.project.classes, SIDES, strict=False)]
+    lopsided = bench.project.model_copy(update={"classes": [*sides, *bench.project.classes[2:]]})
+    bench.store.put(ProjectRecord.key(PROJECT), lopsided.model_dump_json().encode())
+    bench = new_job("another", count=1, shard_size=1)
+    assert read_report(bench.store, ensure_labeler(bench, QUICK_FIT))["flipped"] is None
 
 
 def test_the_report_has_a_page(new_job: NewJob) -> None:
