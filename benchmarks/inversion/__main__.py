@@ -47,6 +47,7 @@ def arguments_of() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--renders", type=int, default=48)
     parser.add_argument("--seeds", type=int, default=16)
+    parser.add_argument("--first-seed", type=int, default=1, help="of the renders that labelers are fitted on")
     parser.add_argument("--levers", nargs="+", choices=names, default=names)
     parser.add_argument("--fit-seeds", type=int, default=2, help="labelers fitted for each lever; 0: no labels")
     parser.add_argument("--generator", type=Path, default=None, help="folder; default: the bundled toy bears")
@@ -91,7 +92,8 @@ def main() -> None:
     arguments = arguments_of()
     torch.set_num_threads(1)
     bundle = load_bundle(arguments.generator or bundled_folders()[0], torch.device("cpu"))
-    seeds = render(range(1, arguments.seeds + 1), bundle.resolution)
+    first = arguments.first_seed
+    seeds = render(range(first, first + arguments.seeds), bundle.resolution)
     held_out = render(range(HELD_OUT_SEED, HELD_OUT_SEED + arguments.renders), bundle.resolution)
     bench = Bench(bundle, seeds, held_out, arguments.cache)
     shipped, *others = LEVERS
@@ -108,6 +110,7 @@ def main() -> None:
     result = {
         "renders": arguments.renders,
         "seeds": arguments.seeds,
+        "first_seed": first,
         "fit_seeds": arguments.fit_seeds,
         "perceptual_weights": bench.perceptual.source,
         "noise_inputs": bundle.generator.architecture.noise,

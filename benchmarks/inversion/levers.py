@@ -35,6 +35,11 @@ def _set(name: str, **changes: float) -> Lever:
     return Lever(name, replace(SHIPPED, **changes))  # type: ignore[arg-type]
 
 
+def _lpips(weight: float) -> RefinementSettings:
+    """LPIPS counts so much, whosever features it compares."""
+    return replace(SHIPPED, lpips_weight=weight, random_lpips_weight=weight)
+
+
 _ENCODED = replace(SHIPPED, steps=0)
 
 LEVERS = (
@@ -44,11 +49,11 @@ LEVERS = (
     Lever("corrected-code", _ENCODED, start="corrected-code"),
     Lever("corrected-image-refined", start="corrected-image"),
     Lever("corrected-code-refined", start="corrected-code"),
-    *(_set(f"steps-{steps}", steps=steps) for steps in (50, 100, 400)),
-    *(_set(f"rate-{rate}", learning_rate=rate) for rate in (0.06, 0.2)),
-    _set("no-lpips", lpips_weight=0.0),
-    Lever("lpips-squeeze", backbone="squeeze"),
-    Lever("lpips-vgg", backbone="vgg"),
+    *(_set(f"steps-{steps}", steps=steps) for steps in (50, 100, 200, 400)),
+    *(_set(f"rate-{rate}", learning_rate=rate) for rate in (0.06, 0.2, 0.3)),
+    *(Lever(f"lpips-{weight}", _lpips(weight)) for weight in (0.0, 1.0, 3.0, 10.0)),
+    Lever("lpips-squeeze", _lpips(10.0), backbone="squeeze"),
+    Lever("lpips-vgg", _lpips(10.0), backbone="vgg"),
     Lever("w-first", shared_share=1 / 3),
     *(_set(f"prior-{weight}", prior_weight=weight) for weight in (0.0, 1e-3, 2e-2)),
     *(_set(f"layers-{weight}", layer_weight=weight) for weight in (0.0, 2e-3)),

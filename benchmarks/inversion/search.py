@@ -99,8 +99,8 @@ def losses(
     """
     latents = bundle.latents
     loss = settings.pixel_weight * (images - targets).square().mean(dim=(1, 2, 3))
-    if settings.lpips_weight:
-        loss = loss + settings.lpips_weight * perceptual(images, targets)
+    if lpips_weight := settings.perceptual_weight(perceptual):
+        loss = loss + lpips_weight * perceptual(images, targets)
     loss = loss + settings.prior_weight * latents.p_norm(codes).mean(dim=1)
     loss = loss + settings.encoder_weight * offsets.square().mean(dim=(1, 2))
     spread = (codes - codes.mean(dim=1, keepdim=True)) / latents.w_std

@@ -19,19 +19,25 @@ from models.inversion.perceptual import PerceptualDistance
 @dataclass(frozen=True)
 class RefinementSettings:
     """steps: at most so many. time_limit_s: and at most so much wall time. learning_rate: Adam's peak, reached after a
-    tenth of the steps, then falling along a cosine. lpips_weight, pixel_weight: of the reconstruction. prior_weight: of
-    P-norm+. encoder_weight: pull to the encoder's code, layer_weight: between the layers of a code; both in standard
-    deviations of w. batch: seeds at once."""
+    tenth of the steps, then falling along a cosine. lpips_weight, pixel_weight: of the reconstruction.
+    random_lpips_weight: takes the place of lpips_weight where LPIPS compares features of a random network, which costs
+    time and drives codes away from random samples. prior_weight: of P-norm+. encoder_weight: pull to the encoder's
+    code, layer_weight: between the layers of a code; both in standard deviations of w. batch: seeds at once."""
 
-    steps: int = 200
+    steps: int = 300
     time_limit_s: float = 600.0
     learning_rate: float = 0.12
     lpips_weight: float = 10.0
+    random_lpips_weight: float = 0.0
     pixel_weight: float = 4.0
     prior_weight: float = 5e-3
     encoder_weight: float = 2e-4
     layer_weight: float = 2e-4
     batch: int = 64
+
+    def perceptual_weight(self, perceptual: PerceptualDistance) -> float:
+        """The weight of this distance: `lpips_weight`, or `random_lpips_weight` where its features are random."""
+        return self.lpips_weight if perceptual.source == "pretrained" else self.random_lpips_weight
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,7 @@ def _refine_batch(
     """Best codes (B, num_ws, w_dim) for targets (B, 3, R, R)."""
     precision = training_precision(bundle.device)
     latents = bundle.latents
+    lpips_weight = settings.perceptual_weight(perceptual)
     with torch.no_grad():
         if bundle.encoder is None:
             start = latents.w_avg.expand(len(targets), bundle.num_ws, -1).clone()
@@ -86,8 +93,8 @@ def _refine_batch(
         codes = start + latents.w_std * offsets
         images, _ = bundle.generator.synthesis(codes, precision)
         fit = settings.pixel_weight * (images - targets).square().mean(dim=(1, 2, 3))
-        if settings.lpips_weight:
-            fit = fit + settings.lpips_weight * perceptual(images, targets)
+        if lpips_weight:
+            fit = fit + lpips_weight * perceptual(images, targets)
         away = settings.prior_weight * latents.p_norm(codes).mean(dim=1)
         away = away + settings.encoder_weight * offsets.square().mean(dim=(1, 2))
         spread = (codes - codes.mean(dim=1, keepdim=True)) / latents.w_std

@@ -54,7 +54,9 @@ def test_without_a_lever_it_refines_as_the_product_does(
     bundle: GeneratorBundle, renders: Tensor, perceptual: PerceptualDistance
 ) -> None:
     assert bundle.encoder is not None
-    settings = replace(SHIPPED, steps=12, prior_weight=0.1, encoder_weight=0.1, layer_weight=0.1)
+    settings = replace(
+        SHIPPED, steps=12, random_lpips_weight=10.0, prior_weight=0.1, encoder_weight=0.1, layer_weight=0.1
+    )
     expected = invert(bundle, perceptual, renders, settings, lambda *_: None)
     codes = refine(bundle, perceptual, renders, settings, bundle.encoder(renders)[None])
     # In bfloat16, where the product uses it, the order of sums shows.
