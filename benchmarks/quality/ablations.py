@@ -11,6 +11,7 @@ from benchmarks.quality.record import Record
 from benchmarks.quality.steps import Facts
 from benchmarks.quality.summary import Over
 from benchmarks.quality.trial import Trial
+from models.inversion.perceptual import find_backbone_weights
 
 SEEDS = 16
 """Seeds of every ablation but the one of their number."""
@@ -44,8 +45,22 @@ def _refinement(plan: Plan) -> list[Variant]:
 
 
 def _lpips(plan: Plan) -> list[Variant]:
-    without = replace(plan.fit, refinement=replace(plan.fit.refinement, lpips_weight=0.0))
-    return [Variant("off", replace(plan, fit=without)), Variant("on", plan, usual=True)]
+    """The service compares features of a trained network, and none of a random one."""
+    refinement = plan.fit.refinement
+    trained = find_backbone_weights(plan.fit.lpips_backbone) is not None
+    off = replace(plan.fit, refinement=replace(refinement, lpips_weight=0.0))
+    on = replace(plan.fit, refinement=replace(refinement, random_lpips_weight=refinement.lpips_weight))
+    return [
+        Variant("off", replace(plan, fit=off) if trained else plan, usual=not trained),
+        Variant("on", plan if trained else replace(plan, fit=on), usual=trained),
+    ]
+
+
+def _flip(plan: Plan) -> list[Variant]:
+    return [
+        Variant("as they are", replace(plan, fit=replace(plan.fit, flip=False))),
+        Variant("flipped as well", plan, usual=True),
+    ]
 
 
 def _members(plan: Plan) -> list[Variant]:
@@ -95,6 +110,7 @@ ABLATIONS: dict[str, tuple[str, Callable[[Plan], list[Variant]]]] = {
     "seeds": ("number of seeds", _seeds),
     "refinement": ("inversion", _refinement),
     "lpips": ("LPIPS in the inversion's loss", _lpips),
+    "flip": ("seeds", _flip),
     "members": ("members of the ensemble", _members),
     "upsampling": ("upsampling of the hypercolumn", _upsampling),
     "kinds": ("label kinds that the labeler learns", _kinds),
