@@ -27,8 +27,7 @@ def fit_notes(report: dict[str, Any], seed_names: Sequence[str]) -> list[str]:
     perceptual = report["perceptual"]
     if perceptual["weights"] == "random":
         notes.append(
-            f"The perceptual distance compared features of a random {perceptual['backbone']} network, because its "
-            "pretrained weights were not at hand. Inversions are somewhat less exact for it. Name a file with the "
-            "weights in LABELMINT_LPIPS_WEIGHTS to do better."
+            f"Seeds were inverted by their pixels alone, because the weights of {perceptual['backbone']}, which the "
+            "perceptual distance LPIPS needs, were not at hand. Name a file with them in LABELMINT_LPIPS_WEIGHTS."
         )
     return notes
