@@ -165,9 +165,9 @@ class Labeler(nn.Module):
         """Take the mean and deviation of every channel from a batch of features; those of the pooled features from
         `pooled_features` (N, ΣC), by default of the same batch."""
         for level, feature in enumerate(features):
-            values = feature.float()
-            self.get_buffer(f"center_{level}").copy_(values.mean(dim=(0, 2, 3)))
-            self.get_buffer(f"scale_{level}").copy_(values.std(dim=(0, 2, 3)).clamp(min=1e-4))
+            center, scale = _mean_and_deviation(feature)
+            self.get_buffer(f"center_{level}").copy_(center)
+            self.get_buffer(f"scale_{level}").copy_(scale.clamp(min=1e-4))
         if self.image is not None:
             self.image.standardise(pooled(features) if pooled_features is None else pooled_features)
 
@@ -303,6 +303,12 @@ class Labeler(nn.Module):
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"{path.name}: does not fit its own architecture ({error})") from error
         return labeler.to(device).eval().requires_grad_(False)
+
+
+def _mean_and_deviation(feature: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each channel of (B, C, H, W), float32 (C,)."""
+    values = feature.float()
+    return values.mean(dim=(0, 2, 3)), values.std(dim=(0, 2, 3))
 
 
 def _convolution(before: int, after: int, groups: int, deviation: float) -> nn.Conv2d:

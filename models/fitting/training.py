@@ -40,7 +40,7 @@ def train_labeler(
         images: the pooled features of all of them; may be None where the layout has nothing about whole images.
         report: called with the steps done.
     """
-    labeler = _untrained(features, labels.rows(rows), rows, layout, images, settings)
+    labeler = _untrained(features, labels.depth, rows, layout, images, settings)
     if labeler.output is not None:
         _train_pixels(labeler, features, labels, rows, settings, report)
     if labeler.image is not None and images is not None:
@@ -51,7 +51,7 @@ def train_labeler(
 
 def _untrained(
     features: SeedFeatures,
-    labels: LabelTensors,
+    depth: Tensor | None,
     rows: Tensor,
     layout: LabelLayout,
     images: PooledFeatures | None,
@@ -73,8 +73,9 @@ def _untrained(
         ).to(features.codes.device)
     some = features.to_learn_from(rows[: max(STATISTICS_IMAGES, settings.batch)])
     labeler.standardise(some, None if images is None else images.random)
-    if labels.depth is not None:
-        known = labels.depth[~labels.depth.isnan()]
+    if depth is not None:
+        of_rows = depth[rows.to(depth.device)]
+        known = of_rows[~of_rows.isnan()]
         labeler.depth_center.copy_(known.mean() if known.numel() else torch.zeros(()))
         labeler.depth_scale.copy_(known.std(correction=0).clamp(min=1e-6) if known.numel() else torch.ones(()))
     return labeler
