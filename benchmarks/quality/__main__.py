@@ -21,7 +21,7 @@ from rich.console import Console
 
 from benchmarks.quality import document, tables
 from benchmarks.quality.ablations import ablation_summary, variants
-from benchmarks.quality.arguments import parser_of, plan_of
+from benchmarks.quality.arguments import command_of, parser_of, plan_of
 from benchmarks.quality.artefacts import World
 from benchmarks.quality.plan import Plan, first_steps
 from benchmarks.quality.record import Record
@@ -99,6 +99,7 @@ def carry_out(arguments: argparse.Namespace) -> dict[str, Any]:
         document.draw_run(result, place.root / "pictures")
         drawn = (tables.segmentation_table, tables.classes_table, tables.kinds_table, tables.bars_table)
         told = [table(result) for table in drawn]
+    result["command"] = command_of(arguments)
     file = document.result_file(place.root, arguments.quick, arguments.ablation)
     file.write_text(json.dumps(result, indent=2) + "\n")
     print("\n\n".join(told))

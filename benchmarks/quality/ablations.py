@@ -103,7 +103,7 @@ def _truncation(plan: Plan) -> list[Variant]:
 
 def _samples(plan: Plan) -> list[Variant]:
     usual = plan.sampling.count
-    return _of_sampling(plan, "count", {str(n): n for n in (usual // 10, usual // 2, usual, 2 * usual)})
+    return _of_sampling(plan, "count", {f"{n:,}": n for n in (usual // 5, usual, 4 * usual)})
 
 
 ABLATIONS: dict[str, tuple[str, Callable[[Plan], list[Variant]]]] = {

@@ -8,6 +8,9 @@ from pathlib import Path
 from benchmarks.quality.ablations import ABLATIONS
 from benchmarks.quality.plan import FULL, OTHER_KINDS, QUICK, Plan
 
+NUMBERS = ("steps", "samples", "seeds_share", "full", "annotated", "annotator_steps", "test")
+"""Settings of a plan that are one number each."""
+
 
 def parser_of(description: str | None) -> argparse.ArgumentParser:
     """The parser of the command."""
@@ -32,6 +35,19 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
     settings.add_argument("--annotator-steps", type=int, help="of the annotator")
     settings.add_argument("--test", type=int, help="exact renders to test on")
     return parser
+
+
+def command_of(arguments: argparse.Namespace) -> str:
+    """The command that asks for the same results, wherever they are kept and however many work on them."""
+    words = ["python -m benchmarks.quality", *(["--quick"] if arguments.quick else [])]
+    if arguments.ablation:
+        words.append(f"--ablation {arguments.ablation} --ablation-draws {arguments.ablation_draws}")
+    for name in ("draws", "counts", "kinds", *NUMBERS):
+        value = getattr(arguments, name)
+        if value is not None and not (arguments.ablation and name == "draws"):
+            values = value if isinstance(value, list) else [value]
+            words.append(" ".join([f"--{name.replace('_', '-')}", *map(str, values)]))
+    return " ".join(words)
 
 
 def plan_of(arguments: argparse.Namespace) -> Plan:

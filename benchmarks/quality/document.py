@@ -81,7 +81,7 @@ def write(page: Path, results: Path, quick: bool) -> None:
     """
     pictures = page.parent / "pictures"
     result = json.loads(result_file(results, quick).read_text())
-    sections = _of_run(result, pictures, quick)
+    sections = _of_run(result, pictures)
     for name in ABLATIONS:
         file = result_file(results, quick, name)
         if file.exists():
@@ -107,11 +107,11 @@ def draw_ablation(result: Mapping[str, Any], pictures: Path) -> None:
     plots.ablation(result, pictures / f"quality-{result['ablation']}.png")
 
 
-def _of_run(result: Mapping[str, Any], pictures: Path, quick: bool) -> dict[str, str]:
+def _of_run(result: Mapping[str, Any], pictures: Path) -> dict[str, str]:
     draw_run(result, pictures)
     most = max(result["settings"]["counts"])
     return {
-        "machine": _machine(result, quick),
+        "machine": _machine(result),
         "segmentation": f"{tables.segmentation_table(result)}\n\n{_picture('segmentation')}",
         "classes": f"With {most} seeds, class by class:\n\n{tables.classes_table(result)}\n\n{_picture('classes')}",
         "kinds": f"With {most} seeds; all kinds are learnt by one labeler.\n\n{tables.kinds_table(result)}",
@@ -122,7 +122,7 @@ def _of_run(result: Mapping[str, Any], pictures: Path, quick: bool) -> dict[str,
 
 def _of_ablation(result: Mapping[str, Any], pictures: Path) -> str:
     draw_ablation(result, pictures)
-    command = f"`python -m benchmarks.quality --ablation {result['ablation']} --ablation-draws {result['draws']}`"
+    command = f"`{result['command']}`"
     if result["ablation"] in ("refinement", "lpips"):
         command += f" (LPIPS with {result['lpips']} features)"
     return f"{command}\n\n{tables.ablation_table(result)}\n\n{_picture(result['ablation'])}"
@@ -132,27 +132,29 @@ def _picture(name: str) -> str:
     return f"![{name}](pictures/quality-{name}.png)"
 
 
-def _machine(result: Mapping[str, Any], quick: bool) -> str:
+def _machine(result: Mapping[str, Any]) -> str:
     settings = result["settings"]
-    command = "python -m benchmarks.quality" + (" --quick" if quick else "")
     budget, draws = settings["budget"], settings["draws"]
-    return (
-        f"`{command}` on {result['device']} for each network, {result['workers']} side by side. Every network learns"
-        f" for {budget['steps']:,} steps of {budget['batch']} images, data sets have {settings['sampling']['count']:,}"
-        f" samples, and tests take {settings['test']:,} renders. Figures are means over {draws} draw{'s' * (draws > 1)}"
-        f" of seeds, ± their standard deviation. Where seeds are added, they are {settings['seeds_share']:.0%} of each"
-        f" batch. The network that stands in for DatasetGAN's annotator learnt from {settings['annotated']:,} exact"
-        f" renders and reaches {tables.figure(result['annotator_mean_iou'])} mIoU."
-    )
+    sentences = [
+        f"`{result['command']}` on {result['device']} for each network, {result['workers']} side by side.",
+        f"Every network learns for {budget['steps']:,} steps of {budget['batch']} images,",
+        f"data sets have {settings['sampling']['count']:,} samples, and tests take {settings['test']:,} renders.",
+        f"Figures are means over {draws} draw{'s' * (draws > 1)} of seeds, ± their standard deviation.",
+        f"Where seeds are added, they are {settings['seeds_share']:.0%} of each batch.",
+        f"The network that stands in for DatasetGAN's annotator learnt from {settings['annotated']:,} exact renders",
+        f"and reaches {tables.figure(result['annotator_mean_iou'])} mIoU.",
+    ]
+    return " ".join(sentences)
 
 
 def _timing(result: Mapping[str, Any]) -> str:
     timing = result["timing"]
     if timing is None:
         return "Not measured."
+    mirrored = ", its mirror image included" if timing["flipped"] else ""
     return (
         f"{timing['seeds']} seeds are inverted to {result['inversion_psnr_db']:.1f} dB PSNR on average, in"
-        f" {result['inversion_s_per_image']:.2f} s an image, and all label kinds are fitted in {result['fit_s']:.0f} s,"
-        f" cross-validation and pilot samples included ({timing['how']}; {timing['threads']} threads; LPIPS with"
-        f" {timing['lpips']} features)."
+        f" {result['inversion_s_per_image']:.2f} s a seed{mirrored}, and all label kinds are fitted in"
+        f" {result['fit_s']:.0f} s, cross-validation and pilot samples included ({timing['how']}; {timing['threads']}"
+        f" threads; LPIPS with {timing['lpips']} features)."
     )

@@ -42,7 +42,7 @@ class Fitted:
 class Sampling:
     """How a data set is drawn, as in `POST /generate`."""
 
-    count: int = 10_000
+    count: int = 5_000
     truncation: float = 1.0
     discard_fraction: float = 0.1
     ignore_fraction: float = 0.0

@@ -116,7 +116,8 @@ def _kinds(figures: Figures, seeds: int) -> dict[str, dict[str, dict[str, float 
 
 
 def _timing(figures: Figures, seeds: int) -> dict[str, Any]:
-    """What inverting and fitting took in the fit that had the machine for itself."""
+    """What inverting and fitting took in the fit that had the machine for itself. `inversion_s_per_image` is of a
+    seed, with its mirror image where the fit inverts that, too."""
     facts = figures.record.facts(figures.plan.seed_fit(figures.world, seeds, 0))
     fits = [
         facts
@@ -132,6 +133,7 @@ def _timing(figures: Figures, seeds: int) -> dict[str, Any]:
         "timing": {
             "seeds": seeds,
             "threads": facts["threads"],
+            "flipped": figures.plan.fit.flip,
             "how": "wall time, all seeds in one batch, all label kinds, nothing else of this run beside it",
             "lpips": facts["perceptual"],
         },

@@ -75,7 +75,7 @@ def kinds_table(result: Mapping[str, Any]) -> str:
 def bars_table(result: Mapping[str, Any]) -> str:
     """Targets: what was asked for, what was reached."""
     rows = [
-        [_bar_name(name), f"{bar['target']:g}", _reached(bar["reached"]), "yes" if bar["met"] else "**no**"]
+        [_bar_name(name), f"{bar['target']:g}", _reached(bar["reached"]), _met(bar)]
         for name, bar in result["bars"].items()
     ]
     return markdown(["target", "asked for", "reached", "met"], rows)
@@ -83,6 +83,12 @@ def bars_table(result: Mapping[str, Any]) -> str:
 
 def _reached(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
+
+
+def _met(bar: Mapping[str, Any]) -> str:
+    if bar["reached"] is None:
+        return "not measured"
+    return "yes" if bar["met"] else "**no**"
 
 
 def _bar_name(name: str) -> str:

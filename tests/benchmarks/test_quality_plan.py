@@ -11,6 +11,7 @@ import torch
 
 from benchmarks.quality import artefacts, document, tables
 from benchmarks.quality.ablations import ABLATIONS, ablation_summary, variants
+from benchmarks.quality.arguments import command_of, parser_of, plan_of
 from benchmarks.quality.artefacts import Renders, World
 from benchmarks.quality.data import TEST_SEED, rendered
 from benchmarks.quality.plan import FULL, QUICK, Plan
@@ -77,7 +78,9 @@ def test_a_tiny_plan_from_renders_to_the_page(tmp_path: Path, monkeypatch: pytes
     assert unfinished(trials, place, Record(tmp_path / "results.jsonl")) == []
     assert all(0 <= done <= total for done, total in reports)
 
-    result = json.loads(json.dumps(summary(TINY, world, record) | {"device": "a machine", "workers": 1}))
+    result = json.loads(
+        json.dumps(summary(TINY, world, record) | {"device": "a machine", "workers": 1, "command": "it"})
+    )
     for name in ("segmentation", "spread"):
         assert set(result[name]) == set(SOURCES)
         assert all(set(row) == {"3"} for source, row in result[name].items() if source != "full")
@@ -110,6 +113,22 @@ def test_renders_that_are_kept_are_those_that_are_drawn(tmp_path: Path, monkeypa
     assert np.array_equal(found.labels.masks, exact.labels.masks)  # type: ignore[arg-type]
     assert np.array_equal(found.labels.depth, exact.labels.depth)  # type: ignore[arg-type]
     assert found.labels.keypoints is None and found.labels.attributes is None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "",
+        " --quick",
+        " --quick --ablation flip --ablation-draws 1 --steps 40",
+        " --draws 2 --counts 5 16 --kinds depth --seeds-share 0.25 --full 100 --annotator-steps 7",
+    ],
+)
+def test_a_page_tells_the_command_that_gives_its_figures(words: str) -> None:
+    parser = parser_of(None)
+    told = command_of(parser.parse_args([*words.split(), "--out", "elsewhere", "--workers", "1"]))
+    assert told == f"python -m benchmarks.quality{words}"
+    assert plan_of(parser.parse_args(told.split()[3:])) == plan_of(parser.parse_args(words.split()))
 
 
 def test_the_full_plan_is_what_was_asked_for() -> None:

@@ -1,0 +1,1 @@
+"""How near the generated bears are to rendered ones."""
