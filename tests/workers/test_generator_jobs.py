@@ -17,6 +17,7 @@ import safetensors.numpy
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from labelmint.verify import verify_png_zip
 from models.checkpoint import save_tensors
 from models.generator import Architecture, Generator
 from service.app import create_app
@@ -25,8 +26,9 @@ from service.records import JobRecord, JobState
 from service.redis_client import connect
 from service.settings import Settings
 from service.stores import FileStore
+from tests.service.uploads import post_zip, zipped
 from tests.workers.processes import children_of, wait_for, worker
-from tests.workers.world import write_generator
+from tests.workers.world import CLASSES, labeled_seeds, write_generator
 
 
 @dataclass
@@ -197,13 +199,41 @@ def test_an_import_whose_upload_is_gone_says_so(service: Service) -> None:
     assert error.code == "upload-missing"
 
 
-def test_a_killed_import_is_done_again(service: Service, weights: bytes) -> None:
+def another_file(weights: bytes, note: str) -> bytes:
     """With another remark in its header, the same generator is another file."""
     header_end = 8 + int.from_bytes(weights[:8], "little")
     header = json.loads(weights[8:header_end])
-    header["__metadata__"]["note"] = "another file"
+    header["__metadata__"]["note"] = note
     text = json.dumps(header).encode()
-    job_id = service.post(len(text).to_bytes(8, "little") + text + weights[header_end:], id="again")["id"]
+    return len(text).to_bytes(8, "little") + text + weights[header_end:]
+
+
+def test_the_first_data_set_of_a_generator_trains_its_encoder(service: Service, weights: bytes, tmp_path: Path) -> None:
+    """From an uploaded checkpoint to labeled samples, and nobody asked for an encoder."""
+    assert service.ended(service.post(another_file(weights, "new"), id="new")["id"]).error is None
+    write_generator(tmp_path / "tiny")
+    classes = [entry.model_dump() for entry in CLASSES]
+    files = {"project.json": json.dumps({"name": "Brightness", "generator": "new", "classes": classes}).encode()}
+    for number, seed in enumerate(labeled_seeds(tmp_path / "tiny")):
+        files |= {f"images/{number}.png": seed["image.png"], f"segmentation/{number}.png": seed["segmentation.png"]}
+    answer = post_zip(service.api, zipped(files))
+    assert answer.status_code == 201, answer.text
+    body = {"project_id": answer.json()["id"], "count": 6, "formats": ["png"]}
+    trained = []
+    for _ in range(2):
+        job = service.ended(service.api.post("/generate", json=body).json()["id"])
+        assert (job.state, job.error) == (JobState.SUCCEEDED, None)
+        (encoder,) = service.store.list("generators/new/encoder.safetensors")
+        trained.append(encoder)
+        (tmp_path / "data.zip").write_bytes(service.api.get(f"/jobs/{job.id}/download?format=png").content)
+        assert verify_png_zip(tmp_path / "data.zip", 6).samples == 6
+        body["seed"] = 1
+    assert service.api.get("/generators/new").json()["has_encoder"]
+    assert trained[0] == trained[1], "it was trained once"
+
+
+def test_a_killed_import_is_done_again(service: Service, weights: bytes) -> None:
+    job_id = service.post(another_file(weights, "again"), id="again")["id"]
     wait_for(lambda: bool(children_of(service.process.pid)), 30, "the job has a process")
     for child in children_of(service.process.pid):
         os.kill(child, 9)

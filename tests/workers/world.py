@@ -14,7 +14,7 @@ from models.sampling import latent
 from service.label_schema import LabelClass
 from service.records import Fitting, ProjectRecord, SeedRecord
 from service.stores import FileStore
-from workers.png import image_png, mask_png, palette
+from workers.png import image_png, mask_png, palette, read_mask
 from workers.publish import publish_generator
 
 GENERATOR = "tiny"
@@ -41,20 +41,29 @@ def write_generator(folder: Path) -> None:
     latents.save(folder / "latents.safetensors")
 
 
-def make_world(store: FileStore, scratch: Path) -> ProjectRecord:
-    """Put the generator and a project of three of its samples, labeled by brightness, into `store`."""
-    folder = scratch / GENERATOR
-    write_generator(folder)
-    publish_generator(store, folder, GENERATOR, "Tiny", "trained")
+def labeled_seeds(folder: Path) -> list[dict[str, bytes]]:
+    """The files of three samples of the generator in a folder, labeled by brightness."""
     bundle = load_bundle(folder, torch.device("cpu"))
     with torch.inference_mode():
         z = torch.from_numpy(np.stack([latent(99, index, 0, 16) for index in range(SEEDS)]))
         images = to_uint8(bundle.generator(z))
     seeds = []
-    for index, image in enumerate(images):
+    for image in images:
         mask = np.digitize(image.mean(axis=2), np.quantile(image.mean(axis=2), [1 / 3, 2 / 3])).astype(np.uint8)
-        for file, data in (("image.png", image_png(image)), ("segmentation.png", mask_png(mask, palette(CLASSES)))):
+        seeds.append({"image.png": image_png(image), "segmentation.png": mask_png(mask, palette(CLASSES))})
+    return seeds
+
+
+def make_world(store: FileStore, scratch: Path) -> ProjectRecord:
+    """Put the generator and a project of three of its samples, labeled by brightness, into `store`."""
+    folder = scratch / GENERATOR
+    write_generator(folder)
+    publish_generator(store, folder, GENERATOR, "Tiny", "trained")
+    seeds = []
+    for index, files in enumerate(labeled_seeds(folder)):
+        for file, data in files.items():
             store.put(ProjectRecord.seed_key(PROJECT, index, file), data)
+        mask = read_mask(files["segmentation.png"])
         fitting = Fitting(original=(SIZE, SIZE), resized=(SIZE, SIZE), crop=(0, 0, SIZE, SIZE))
         pixels = {entry.name: int((mask == value).sum()) for value, entry in enumerate(CLASSES)}
         seeds.append(SeedRecord(index=index, name=f"sample-{index}", fitting=fitting, class_pixels=pixels))
