@@ -8,7 +8,7 @@ from service.label_schema import LabelKind, LabelSchema
 from service.requests import DatasetFormat
 from workers.formats.format import Description, Format, enclosed
 from workers.formats.members import Member, Spool
-from workers.formats.metadata import metadata_line
+from workers.formats.metadata import lines_of_labels, metadata_line
 from workers.tars import PackedSample
 
 _TASKS = {
@@ -61,16 +61,7 @@ def _files(schema: LabelSchema) -> dict[str, str]:
 def _snippet(schema: LabelSchema) -> str:
     lines = ["import numpy as np", "from datasets import load_dataset", ""]
     lines += ['for row in load_dataset("imagefolder", data_dir=".", split="train"):', '    image = row["image"]']
-    if schema.classes:
-        lines.append('    mask = np.array(row["mask"])  # class of each pixel; 255 is ignored')
-    if schema.depth:
-        load = f'np.array(row["depth"]) * {schema.depth.scale!r}'
-        lines.append(f"    depth = {load}  # in {schema.depth.unit}; 0 is not known")
-    if schema.keypoints:
-        lines.append('    keypoints = row["keypoints"]  # x, y, visibility of each point')
-    if schema.attributes:
-        lines.append('    attributes = row["attributes"]')
-    return "\n".join(lines)
+    return "\n".join(lines + lines_of_labels(schema, 'row["mask"]', 'row["depth"]'))
 
 
 HUGGINGFACE = Format(DatasetFormat.HUGGINGFACE, _members, _files, _snippet)

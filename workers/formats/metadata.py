@@ -43,3 +43,19 @@ def coverage(facts: SampleFacts) -> list[float]:
     pixels = facts.class_pixels or []
     total = max(1, sum(pixels))
     return [round(count / total, 6) for count in pixels]
+
+
+def lines_of_labels(schema: LabelSchema, mask: str, depth: str) -> list[str]:
+    """Lines of Python that take the labels out of a `row` of the metadata; `mask` and `depth` open their pictures."""
+    lines = []
+    if schema.classes:
+        lines.append(f"    mask = np.array({mask})  # class of each pixel; 255 is ignored")
+    if schema.depth:
+        lines.append(
+            f"    depth = np.array({depth}) * {schema.depth.scale!r}  # in {schema.depth.unit}; 0 is not known"
+        )
+    if schema.keypoints:
+        lines.append('    keypoints = row["keypoints"]  # x, y, visibility of each point')
+    if schema.attributes:
+        lines.append('    attributes = row["attributes"]')
+    return lines

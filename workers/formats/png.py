@@ -6,7 +6,7 @@ from service.label_schema import LabelSchema
 from service.requests import DatasetFormat
 from workers.formats.format import Description, Format, enclosed
 from workers.formats.members import Member, Spool
-from workers.formats.metadata import metadata_line
+from workers.formats.metadata import lines_of_labels, metadata_line
 from workers.tars import PackedSample
 
 
@@ -40,15 +40,7 @@ def _files(schema: LabelSchema) -> dict[str, str]:
 def _snippet(schema: LabelSchema) -> str:
     lines = ["import json", "import numpy as np", "from PIL import Image", "", 'for line in open("metadata.jsonl"):']
     lines += ["    row = json.loads(line)", '    image = np.array(Image.open(row["file_name"]))']
-    if schema.classes:
-        lines.append('    mask = np.array(Image.open(row["mask_file_name"]))  # class of each pixel; 255 is ignored')
-    if schema.depth:
-        load = f'np.array(Image.open(row["depth_file_name"])) * {schema.depth.scale!r}'
-        lines.append(f"    depth = {load}  # in {schema.depth.unit}; 0 is not known")
-    if schema.keypoints:
-        lines.append('    keypoints = row["keypoints"]  # x, y, visibility of each point')
-    if schema.attributes:
-        lines.append('    attributes = row["attributes"]')
+    lines += lines_of_labels(schema, 'Image.open(row["mask_file_name"])', 'Image.open(row["depth_file_name"])')
     return "\n".join(lines)
 
 
