@@ -108,7 +108,7 @@ def fit_here(arguments: argparse.Namespace) -> None:
     codes = random_codes(bundle, count, 1)
     learnt = learn(bundle, codes, truth, [True] * count, layout, settings, pace.note, twins)
     assert learnt.held_out is not None
-    held_out_figures(learnt.held_out, truth.rows(learnt.held_out.rows.tolist()), names_of(classes))
+    held_out_figures(learnt.held_out, truth.rows(learnt.held_out.rows.tolist()), names_of(classes), bundle.resolution)
     seconds = time.perf_counter() - started
     step_s = pace.between(1, settings.steps)
     folds = fold_count(count, settings)

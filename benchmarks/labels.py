@@ -135,7 +135,7 @@ def figures(labeler: Labeler, features: SeedFeatures, truth: StackedLabels) -> t
         found["mean_iou"] = mean_iou(scores)
         found["class_iou"] = {name: round(score or 0.0, 4) for name, score in zip(PARTS, scores, strict=True)}
     if said.keypoints is not None and truth.keypoints is not None:
-        found["pck"] = mean_iou(pck(said.keypoints, truth.keypoints))
+        found["pck"] = mean_iou(pck(said.keypoints, truth.keypoints, features.bundle.resolution))
         seen, right = (points[..., 2].astype(np.int64) for points in (said.keypoints, truth.keypoints))
         found["visibility_accuracy"] = accuracy(seen, right)
     if said.depth is not None and truth.depth is not None:
@@ -143,7 +143,7 @@ def figures(labeler: Labeler, features: SeedFeatures, truth: StackedLabels) -> t
     if said.attributes is not None and truth.attributes is not None:
         found["class_accuracy"] = accuracy(said.attributes, truth.attributes)
     uncertainty = torch.cat([batch.uncertainty for batch in batches]).cpu().numpy()
-    each = [image_figures(said, truth, row, NAMES) for row in range(len(features.codes))]
+    each = [image_figures(said, truth, row, NAMES, features.bundle.resolution) for row in range(len(features.codes))]
     worse = {"mean_iou": -1, "pck": -1, "depth_abs_rel": 1, "class_accuracy": -1}
     for name, sign in worse.items():
         if name in each[0]:
@@ -199,7 +199,7 @@ def main() -> None:
     expected = None
     if learnt.held_out is not None:
         rows = learnt.held_out.rows.tolist()
-        expected = held_out_figures(learnt.held_out, truth.rows(rows), NAMES)
+        expected = held_out_figures(learnt.held_out, truth.rows(rows), NAMES, bundle.resolution)
         expected = {kind: value for kind, value in expected.items() if kind in KINDS}
         expected.get("segmentation", {}).pop("reliability", None)
     result = {

@@ -8,7 +8,8 @@ import numpy.typing as npt
 from models.heads.segmentation import IGNORED
 
 PCK_ALPHA = 0.1
-"""A point counts as found within this share of the larger side of the box around its image's labeled points."""
+"""A point counts as found within this share of the larger side of the box around its image's labeled points, or of the
+image where only one is labeled."""
 
 Float = npt.NDArray[np.floating]
 
@@ -33,26 +34,29 @@ def confusion(predicted: npt.NDArray[np.integer], truth: npt.NDArray[np.integer]
     return np.bincount(pairs, minlength=values * values).reshape(values, values)
 
 
-def point_errors(predicted: Float, truth: Float) -> npt.NDArray[np.float64]:
+def point_errors(predicted: Float, truth: Float, side: float) -> npt.NDArray[np.float64]:
     """Distance of each point from the true one, as a share of the larger side of the box around the image's labeled
-    points (at least one pixel): (N, P), NaN for points that are not labeled.
+    points (at least one pixel): (N, P), NaN for points that are not labeled. A single point has no box: its distance is
+    a share of the image's side.
 
     Args:
         predicted, truth: (N, P, 3) of x, y and visibility; a point is labeled where its true visibility is not 0.
+        side: of the images, in pixels.
     """
     labeled = truth[..., 2] > 0
     places = np.where(labeled[..., None], truth[..., :2], np.nan).astype(np.float64)
     low = np.where(labeled[..., None], places, np.inf).min(axis=1)
     high = np.where(labeled[..., None], places, -np.inf).max(axis=1)
-    side = np.maximum((high - low).max(axis=1), 1.0)
-    errors: npt.NDArray[np.float64] = np.linalg.norm(predicted[..., :2] - places, axis=-1) / side[:, None]
+    box = np.maximum((high - low).max(axis=1), 1.0)
+    unit = np.where(labeled.sum(axis=1) > 1, box, side)
+    errors: npt.NDArray[np.float64] = np.linalg.norm(predicted[..., :2] - places, axis=-1) / unit[:, None]
     return errors
 
 
-def pck(predicted: Float, truth: Float, alpha: float = PCK_ALPHA) -> list[float | None]:
+def pck(predicted: Float, truth: Float, side: float, alpha: float = PCK_ALPHA) -> list[float | None]:
     """Percentage of correct keypoints as a share, for each point: how often it lies within `alpha`; None for a point
     that no image labels. Shapes as in `point_errors`."""
-    errors = point_errors(predicted, truth)
+    errors = point_errors(predicted, truth, side)
     known = ~np.isnan(errors)
     found = (errors <= alpha) & known
     return [float(f / k) if k else None for f, k in zip(found.sum(0), known.sum(0), strict=True)]
@@ -110,3 +114,10 @@ def risk_coverage(uncertainty: Float, error: Float) -> dict[str, float]:
 
     by_uncertainty = np.argsort(uncertainty, kind="stable")
     return {"area": area(by_uncertainty), "oracle": area(np.argsort(error)), "none": float(error.mean())}
+
+
+def kept_errors(uncertainty: Float, error: Float, discarded: Sequence[float]) -> list[float]:
+    """The mean error of what is left of samples (N,), when so large shares of them, the most uncertain ones, are
+    discarded; at least one is kept."""
+    ordered = error[np.argsort(uncertainty, kind="stable")].astype(np.float64)
+    return [float(ordered[: max(1, len(ordered) - round(share * len(ordered)))].mean()) for share in discarded]

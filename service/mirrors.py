@@ -1,11 +1,22 @@
-"""Left and right in names: which of them trade places when an image is flipped."""
+"""Left and right in names: which names speak of a side, and which trade places when an image is flipped."""
 
 import re
 from collections.abc import Sequence
 
 _BEFORE = re.compile(r"(left|right|l|r)([_\- .])(.+)", re.IGNORECASE)
 _AFTER = re.compile(r"(.+)([_\- .])(left|right|l|r)", re.IGNORECASE)
+_SIDED = re.compile(
+    r"(?i:left|right)"  # whatever stands around it: upper_left_arm, lefteye
+    r"|(?<![A-Za-z])[lrLR](?![A-Za-z])"  # l_eye, eye.R, eye_l2
+    r"|(?<=[a-z])[LR](?![a-z])"  # eyeL
+    r"|^[lr](?=[A-Z])"  # lEye
+)
 _OTHER = {"left": "right", "right": "left", "l": "r", "r": "l"}
+
+
+def speaks_of_a_side(name: str) -> bool:
+    """Whether a name may mean the left or the right one of two; rather too often than too seldom."""
+    return _SIDED.search(name) is not None
 
 
 def mirrors_of(names: Sequence[str]) -> dict[str, str]:

@@ -181,6 +181,11 @@ class ProjectSpec(Record):
     forced_seeds: list[str] = Field(
         default_factory=list, description="NAMEs of seeds that enter the fit however badly the generator rebuilds them"
     )
+    flip: bool | None = Field(
+        default=None,
+        description="whether seeds flipped left to right are learnt from as well, with what `mirror` makes of their "
+        "labels. Left out, they are if every name of a side has a `mirror`",
+    )
     label_kinds: Annotated[list[LabelKind], Field(min_length=1), AfterValidator(_check_kinds)] | None = Field(
         default=None, description="may be left out; if given, it has to agree with the labels"
     )

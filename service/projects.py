@@ -62,7 +62,9 @@ def create_project(store: Store, upload: Upload, settings: Settings) -> ProjectR
         raise invalid_upload(complaints)
     labels = {name: getattr(checked.schema, name) for name in LabelSchema.model_fields}
     records = [seed.record for seed in checked.seeds]
-    project = ProjectRecord(id=new_id(), name=spec.name, generator=spec.generator, seeds=records, **labels)
+    project = ProjectRecord(
+        id=new_id(), name=spec.name, generator=spec.generator, seeds=records, flip=spec.flip, **labels
+    )
     try:
         for seed in checked.seeds:
             for file, data in seed.files.items():

@@ -80,6 +80,11 @@ class ProjectRecord(LabelSchema):
     name: str
     generator: Identifier
     seeds: list[SeedRecord]
+    flip: bool | None = Field(
+        default=None,
+        description="whether seeds flipped left to right are learnt from as well; null: if it is clear from the schema "
+        "what their labels become",
+    )
     created: datetime = Field(default_factory=now)
 
     @staticmethod

@@ -23,7 +23,7 @@ def start_job(bench: Workbench) -> None:
     fitted = ProjectFit(fit_key=plan.fit_key)
     bench.store.put(ProjectFit.key(bench.project.id), fitted.model_dump_json().encode())
     bench.ledger.plan(bench.job_id, plan.fit_key, plan.shards, plan.shard_size)
-    for note in fit_notes(read_report(bench.store, plan.fit_key), [seed.name for seed in bench.project.seeds]):
+    for note in fit_notes(read_report(bench.store, plan.fit_key), bench.project):
         bench.ledger.note(bench.job_id, note)
     bench.stop_if_cancelled()
     _hand_out(bench, plan)

@@ -1,15 +1,22 @@
 """What a user should know about a fit, in sentences."""
 
-from collections.abc import Sequence
+import statistics
 from typing import Any
+
+from service.records import ProjectRecord
 
 ADVICE = 3
 """How many pieces of advice a job repeats; the project's report has all of them."""
 
 
-def fit_notes(report: dict[str, Any], seed_names: Sequence[str]) -> list[str]:
-    """The sentences for a labeler's report; `seed_names` are the project's, in the seeds' order."""
+FAR_BELOW_DB = 6.0
+"""A seed that is rebuilt so much worse than the middle one is worth a look."""
+
+
+def fit_notes(report: dict[str, Any], project: ProjectRecord) -> list[str]:
+    """The sentences for the report of a project's labeler."""
     notes = []
+    seed_names = [seed.name for seed in project.seeds]
     left_out = [seed for seed in report["seeds"] if not seed["included"]]
     if left_out:
         names = ", ".join(f"{seed_names[seed['index']]} ({seed['psnr_db']:.1f} dB)" for seed in left_out)
@@ -20,6 +27,25 @@ def fit_notes(report: dict[str, Any], seed_names: Sequence[str]) -> list[str]:
     if forced := [seed for seed in report["seeds"] if seed["included"] and seed.get("reason")]:
         names = ", ".join(f"{seed_names[seed['index']]} ({seed['psnr_db']:.1f} dB)" for seed in forced)
         notes.append(f"These seeds are in the fit because they were forced, although they invert badly: {names}.")
+    middle = statistics.median(seed["psnr_db"] for seed in report["seeds"])
+    far = [seed for seed in report["seeds"] if not seed.get("reason") and seed["psnr_db"] < middle - FAR_BELOW_DB]
+    if far:
+        names = ", ".join(f"{seed_names[seed['index']]} ({seed['psnr_db']:.1f} dB)" for seed in far)
+        notes.append(
+            f"These seeds are rebuilt much worse than the others (half of them reach {middle:.1f} dB): {names}. See in "
+            "the sheet whether their labels still fit what the generator makes of them."
+        )
+    steps, asked = report.get("refinement_steps"), report["settings"]["refinement"]["steps"]
+    if steps is not None and steps < asked:
+        notes.append(
+            f"Seeds were refined for {steps} of {asked} steps, because the time for it ran out; with a GPU, or with "
+            "fewer seeds, they would be rebuilt better."
+        )
+    if not report["settings"].get("flip", True) and project.flip is None:
+        notes.append(
+            "Seeds were not flipped to learn from them twice, because the schema does not tell what becomes of left "
+            "and right: give `mirror` to the names of sides, or say `flip` in project.json."
+        )
     advice = report.get("advice", [])
     notes += advice[:ADVICE]
     if len(advice) > ADVICE:

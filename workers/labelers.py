@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -40,6 +41,7 @@ def ensure_labeler(bench: Workbench, settings: FitSettings) -> str:
     Raises `JobFailure` if the seeds cannot be fitted, and `Cancelled`.
     """
     seeds = read_seeds(bench.store, bench.project)
+    settings = replace(settings, flip=settings.flip and learns_from_flipped(bench.project))
     ensure_encoder(bench)
     folder = fetch_generator(bench.store, bench.generator, bench.generator_cache)
     key = fit_key(
@@ -64,6 +66,12 @@ def ensure_labeler(bench: Workbench, settings: FitSettings) -> str:
     return key
 
 
+def learns_from_flipped(project: ProjectRecord) -> bool:
+    """Whether seeds flipped left to right are to be learnt from: what the project says, or else whether its schema
+    tells what their labels become."""
+    return not has_silent_sides(project) if project.flip is None else project.flip
+
+
 def has_labeler(store: Store, key: str) -> bool:
     """Whether the store holds this labeler whole."""
     return store.exists(labeler_key(key, "report.json"))
@@ -79,7 +87,7 @@ def _fitted(
     bundle: GeneratorBundle, seeds: Seeds, schema: LabelSchema, settings: FitSettings, progress: Progress
 ) -> FitOutcome:
     layout, names = layout_of(schema), names_of(schema)
-    mirror = None if has_silent_sides(schema) else mirror_of(schema)
+    mirror = mirror_of(schema)
     try:
         return fit(bundle, seeds.images, seeds.labels, layout, names, settings, progress, seeds.forced, mirror)
     except FitError as refusal:

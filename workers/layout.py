@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from models.fitting import LabelNames
 from models.labels import LabelLayout, LabelMirror
 from service.label_schema import LabelSchema
-from service.mirrors import mirrors_of
+from service.mirrors import speaks_of_a_side
 
 
 def layout_of(schema: LabelSchema) -> LabelLayout:
@@ -42,8 +42,11 @@ def mirror_of(schema: LabelSchema) -> LabelMirror:
 
 
 def has_silent_sides(schema: LabelSchema) -> bool:
-    """Whether names speak of left and right, and the schema does not say that they mirror each other: then nobody knows
-    what the labels of a flipped image are."""
+    """Whether nobody knows what the labels of a flipped image are: a name speaks of a side, and the schema does not say
+    what it becomes; or there are several keypoints, and of none it is said. Points are often numbered, and a wrong
+    guess would put every one of them on both sides."""
+    if len(schema.points) > 1 and not any(point.mirror for point in schema.points):
+        return True
     lists = [
         {item.name: item.mirror for item in schema.classes},
         {point.name: point.mirror for point in schema.points},
@@ -51,7 +54,7 @@ def has_silent_sides(schema: LabelSchema) -> bool:
     for attribute in schema.attributes:
         both = dict([*attribute.mirror, *((b, a) for a, b in attribute.mirror)])
         lists.append({value: both.get(value) for value in attribute.values})
-    return any(mirrors[name] is None for mirrors in lists for name in mirrors_of(list(mirrors)))
+    return any(mirror is None and speaks_of_a_side(name) for mirrors in lists for name, mirror in mirrors.items())
 
 
 def _order(names: Sequence[tuple[str, str | None]]) -> tuple[int, ...]:

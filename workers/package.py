@@ -162,7 +162,7 @@ class _Packing:
 
     def _card(self, tally: Tally) -> DatasetCard:
         project, bench = self.bench.project, self.bench
-        notes = fit_notes(read_report(bench.store, self.plan.fit_key), [seed.name for seed in project.seeds])
+        notes = fit_notes(read_report(bench.store, self.plan.fit_key), project)
         return DatasetCard(self.source, project, bench.generator, self.plan.fit_key, notes, tally)
 
     def _all_outputs(self) -> dict[str, str]:

@@ -13,6 +13,7 @@ _WIDTH, _LINE, _NAME, _BAR = 720, 22, 240, 380
 _GOOD, _MIDDLING, _TRACK = (46, 139, 87), (214, 158, 46), (236, 238, 241)
 _LOW, _HIGH = 0.6, 0.8
 _CHARACTERS = 104
+_MISTAKES = 5
 _BARS = 48
 """So many bars a chart; of more, those with the lowest figures."""
 
@@ -32,6 +33,13 @@ def report_png(report: Mapping[str, Any], seed_names: Sequence[str]) -> bytes:
     if attributes := held_out.get("class"):
         shares = {name: figures["accuracy"] for name, figures in attributes.items()}
         parts.append(_bars("Attributes: share that is right", shares))
+    if confused := _confused(held_out):
+        parts.append(_text(["Most often mistaken:", *confused], INK))
+    for kind, areas in held_out.get("risk_coverage", {}).items():
+        if areas.get("curve"):
+            parts.append(
+                _discarding(f"{kind.capitalize()}: error when uncertain samples are discarded", areas["curve"])
+            )
     parts.append(_left_out(report["seeds"], seed_names))
     used = sum(row["included"] for row in report["seeds"])
     note = f"{used} of {len(report['seeds'])} seeds are in the fit"
@@ -40,6 +48,19 @@ def report_png(report: Mapping[str, Any], seed_names: Sequence[str]) -> bytes:
     buffer = io.BytesIO()
     page("How right the labels will be", note, parts).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def _confused(held_out: Mapping[str, Any]) -> list[str]:
+    """What is most often taken for what, of classes and of attributes."""
+    tables = {
+        "": held_out.get("segmentation", {}),
+        **{f"{name} ": of for name, of in held_out.get("class", {}).items()},
+    }
+    return [
+        f"{what}{row['truth']} for {row['predicted']} ({_percent(row['share'])})"
+        for what, figures in tables.items()
+        for row in figures.get("confused", [])[:_MISTAKES]
+    ]
 
 
 def _figure(value: float | None) -> str:
@@ -112,4 +133,25 @@ def _reliability(title: str, bins: Sequence[Mapping[str, float]]) -> Image.Image
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=_GOOD, outline=PAPER)
     draw.text((left + side // 2, top + side + _LINE // 2), "confidence", FAINT, font(13), anchor="mm")
     draw.text((left - 8, top + side // 2), "right", FAINT, font(13), anchor="rm")
+    return picture
+
+
+def _discarding(title: str, curve: Sequence[Mapping[str, float]]) -> Image.Image:
+    """Mean error of what is left against the share discarded: as jobs discard, and by an oracle that knows it."""
+    side, left, top = 120, _NAME, _LINE + 8
+    picture = Image.new("RGB", (_WIDTH, top + side + _LINE), PAPER)
+    draw = ImageDraw.Draw(picture)
+    draw.text((0, _LINE // 2), title, INK, font(15), anchor="lm")
+    draw.rectangle((left, top, left + _BAR, top + side), outline=FAINT)
+    most = max((row["error"] for row in curve), default=0.0) * 1.1 or 1.0
+    last = curve[-1]["discarded"] or 1.0
+    for name, color in (("oracle", FAINT), ("error", _GOOD)):
+        points = [(left + row["discarded"] / last * _BAR, top + side - row[name] / most * side) for row in curve]
+        draw.line(points, fill=color, width=3 if name == "error" else 1)
+        label = "as jobs discard" if name == "error" else "at best"
+        draw.text((left + _BAR + 8, points[-1][1]), f"{label} {curve[-1][name]:.3f}", color, font(13), anchor="lm")
+    for row in curve:
+        x = left + row["discarded"] / last * _BAR
+        draw.text((x, top + side + _LINE // 2), f"{row['discarded']:.0%}", FAINT, font(13), anchor="mm")
+    draw.text((left - 8, top + 6), f"{most:.3f}", FAINT, font(13), anchor="rm")
     return picture

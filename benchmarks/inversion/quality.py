@@ -42,5 +42,5 @@ def label_quality(
     labeler = learn(bundle, seed_codes, truth, included, layout, settings, lambda *_: None).labeler
     right = truth_of(held_out, KINDS)
     said, found = figures(labeler, SeedFeatures(bundle, held_out_codes), right)
-    each = [image_figures(said, right, row, NAMES)["mean_iou"] for row in range(len(held_out_codes))]
+    each = [image_figures(said, right, row, NAMES, bundle.resolution)["mean_iou"] for row in range(len(held_out_codes))]
     return LabelQuality(found["mean_iou"], np.array(each, np.float64))

@@ -66,7 +66,7 @@ def score(trained: TrainedNet, test: LabeledImages, names: tuple[str, ...]) -> d
         found = class_iou(said.masks, truth.masks, len(names))
         return {"mean_iou": mean_iou(found), "class_iou": dict(zip(names, found, strict=True))}
     if said.keypoints is not None and truth.keypoints is not None:
-        return {"pck": mean_iou(pck(said.keypoints, truth.keypoints))}
+        return {"pck": mean_iou(pck(said.keypoints, truth.keypoints, test.images.shape[2]))}
     if said.depth is not None and truth.depth is not None:
         rmse, relative = depth_errors(said.depth, truth.depth)
         return {"depth_rmse": rmse, "depth_abs_rel": relative}

@@ -8,6 +8,9 @@ from models.heads.uncertainty import CLASS, DEPTH, KEYPOINTS, SEGMENTATION
 FEW = 3
 """Fewer examples than this are too few to tell what a class, a point or a value looks like."""
 
+ENOUGH = 10
+"""So many seeds held out tell whether the uncertain ones among them are the wrong ones."""
+
 LOW_IOU, LOW_PCK, LOW_ACCURACY, HIGH_ABS_REL, HIGH_CALIBRATION_ERROR = 0.6, 0.8, 0.9, 0.1, 0.1
 
 
@@ -38,7 +41,18 @@ def advice(examples: dict[str, Any], held_out: dict[str, Any] | None) -> list[st
         )
     for attribute, figures in held_out.get(CLASS, {}).items():
         sentences += _on_attribute(attribute, figures)
+    if held_out["seeds"] >= ENOUGH:
+        sentences += _on_discarding(held_out.get("risk_coverage", {}))
     return sentences
+
+
+def _on_discarding(coverage: dict[str, Any]) -> list[str]:
+    return [
+        f"Those seeds held out that the labeler is least certain about are labeled no worse than the others "
+        f"({kind}): discarding uncertain samples brings nothing for it, so `discard_fraction` may as well be 0."
+        for kind, areas in coverage.items()
+        if areas["area"] >= areas["none"] > 0
+    ]
 
 
 def _begun(words: str) -> str:

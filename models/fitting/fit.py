@@ -100,12 +100,13 @@ def fit(
     learnt = learn(bundle, inversions.codes, truth, included, layout, settings, lambda *d: progress("fit", *d), twins)
     report = {
         "perceptual": {"backbone": perceptual.backbone, "weights": perceptual.source},
-        "seeds": _seed_rows(inversions, learnt, truth, included, forced, names, settings),
+        "seeds": _seed_rows(bundle, inversions, learnt, truth, included, forced, names, settings),
         "mean_psnr_db": round(float(inversions.psnr_db.mean()), 2),
         "mean_lpips": round(float(inversions.lpips.mean()), 4),
-        "flipped": _flipped(twins),
+        "refinement_steps": inversions.steps,
+        "flipped": _flipped(twins, included),
         "training_iou": _training_iou(learnt.predictions, truth, included, names),
-        **_findings(learnt, truth, included, names),
+        **_findings(learnt, truth, included, names, bundle.resolution),
         "seconds": {"invert": round(inverted - started, 2), **learnt.seconds},
         "settings": settings.fingerprint(),
     }
@@ -143,11 +144,11 @@ def invert_seeds(
     return straight, twins_of(flipped, straight, labels, settings.min_psnr_db)
 
 
-def _flipped(twins: Twins | None) -> dict[str, Any] | None:
+def _flipped(twins: Twins | None, included: Sequence[bool]) -> dict[str, Any] | None:
     """What the report says of flipped seeds; None where there are none."""
     if twins is None:
         return None
-    return {"psnr_db": round(twins.psnr_db, 2), "used": int(twins.usable.sum())}
+    return {"psnr_db": round(twins.psnr_db, 2), "used": int((twins.usable & torch.tensor(included)).sum())}
 
 
 def learn(
@@ -228,6 +229,7 @@ def _why(psnr: float, included: bool, settings: FitSettings) -> str | None:
 
 
 def _seed_rows(
+    bundle: GeneratorBundle,
     inversions: Inversions,
     learnt: Learnt,
     truth: StackedLabels,
@@ -241,14 +243,14 @@ def _seed_rows(
     if learnt.held_out is not None:
         right = truth.rows(learnt.held_out.rows.tolist())
         for place, index in enumerate(learnt.held_out.rows.tolist()):
-            unseen[index] = image_figures(learnt.held_out.labels, right, place, names)
+            unseen[index] = image_figures(learnt.held_out.labels, right, place, names, bundle.resolution)
     return [
         {
             "index": index,
             "psnr_db": round(float(inversions.psnr_db[index]), 2),
             "lpips": round(float(inversions.lpips[index]), 4),
             "p_norm": round(float(inversions.p_norm[index]), 3),
-            **image_figures(learnt.predictions, truth, index, names),
+            **image_figures(learnt.predictions, truth, index, names, bundle.resolution),
             "held_out": unseen.get(index),
             "included": inside,
             "forced": bool(forced and forced[index]),
@@ -268,10 +270,15 @@ def _training_iou(
     return {name: number(score) for name, score in zip(names.classes, scores, strict=True)}
 
 
-def _findings(learnt: Learnt, truth: StackedLabels, included: Sequence[bool], names: LabelNames) -> dict[str, Any]:
+def _findings(
+    learnt: Learnt, truth: StackedLabels, included: Sequence[bool], names: LabelNames, side: int
+) -> dict[str, Any]:
     """`examples`, `held_out` and `advice` of the report."""
     counts = examples(truth.rows([index for index, inside in enumerate(included) if inside]), names)
     figures = None
     if learnt.held_out is not None:
-        figures = held_out_figures(learnt.held_out, truth.rows(learnt.held_out.rows.tolist()), names)
+        kinds = {kind: torch.from_numpy(values).float() for kind, values in learnt.held_out.kinds.items()}
+        uncertainty = learnt.labeler.combined(kinds).numpy()
+        right = truth.rows(learnt.held_out.rows.tolist())
+        figures = held_out_figures(learnt.held_out, right, names, side, uncertainty)
     return {"examples": counts, "held_out": figures, "advice": advice(counts, figures)}

@@ -18,6 +18,7 @@ from models.label_quality import (
     class_iou,
     confusion,
     depth_errors,
+    kept_errors,
     mean_iou,
     pck,
     point_errors,
@@ -25,8 +26,11 @@ from models.label_quality import (
     risk_coverage,
 )
 
-CONFUSED_PAIRS = 5
-"""Pairs of classes or values that are told: those most often taken for one another."""
+DISCARDED = (0.0, 0.1, 0.2, 0.3, 0.5)
+"""Shares of the samples of which is told what discarding them would bring."""
+
+
+Float = npt.NDArray[np.floating]
 
 
 def number(value: float | None, digits: int = 4) -> float | None:
@@ -34,14 +38,16 @@ def number(value: float | None, digits: int = 4) -> float | None:
     return None if value is None or not math.isfinite(value) else round(float(value), digits)
 
 
-def image_figures(predicted: StackedLabels, truth: StackedLabels, index: int, names: LabelNames) -> dict[str, Any]:
-    """How right the labels of one image are, for each label kind that there is."""
+def image_figures(
+    predicted: StackedLabels, truth: StackedLabels, index: int, names: LabelNames, side: int
+) -> dict[str, Any]:
+    """How right the labels of one image, `side` pixels wide and high, are for each label kind that there is."""
     said, right = predicted.rows([index]), truth.rows([index])
     figures: dict[str, Any] = {}
     if said.masks is not None and right.masks is not None:
         figures["mean_iou"] = number(mean_iou(class_iou(said.masks, right.masks, len(names.classes))))
     if said.keypoints is not None and right.keypoints is not None:
-        figures["pck"] = number(mean_iou(pck(said.keypoints, right.keypoints)))
+        figures["pck"] = number(mean_iou(pck(said.keypoints, right.keypoints, side)))
     if said.depth is not None and right.depth is not None:
         figures["depth_abs_rel"] = number(depth_errors(said.depth, right.depth)[1])
     if said.attributes is not None and right.attributes is not None:
@@ -66,18 +72,23 @@ def examples(labels: StackedLabels, names: LabelNames) -> dict[str, Any]:
     return counts
 
 
-def held_out_figures(held_out: HeldOut, truth: StackedLabels, names: LabelNames) -> dict[str, Any]:
+def held_out_figures(
+    held_out: HeldOut, truth: StackedLabels, names: LabelNames, side: int, uncertainty: Float | None = None
+) -> dict[str, Any]:
     """How right the labels of seeds are that the labeler has not seen.
 
     Args:
         truth: the labels of the same images, in the same order.
+        side: of the images, in pixels.
+        uncertainty: (n,) of the same images, all label kinds in one number, as jobs discard by; by default each kind's
+            own.
     """
     said = held_out.labels
     figures: dict[str, Any] = {"folds": held_out.folds, "seeds": len(held_out.rows)}
     if said.masks is not None and truth.masks is not None:
         figures[SEGMENTATION] = _of_masks(said.masks, truth.masks, held_out.class_confidence, names.classes)
     if said.keypoints is not None and truth.keypoints is not None:
-        figures[KEYPOINTS] = _of_points(said.keypoints, truth.keypoints, names.points)
+        figures[KEYPOINTS] = _of_points(said.keypoints, truth.keypoints, names.points, side)
     if said.depth is not None and truth.depth is not None:
         rmse, relative = depth_errors(said.depth, truth.depth)
         figures[DEPTH] = {"rmse": number(rmse), "abs_rel": number(relative)}
@@ -86,19 +97,33 @@ def held_out_figures(held_out: HeldOut, truth: StackedLabels, names: LabelNames)
             name: _of_attribute(said.attributes[:, i], truth.attributes[:, i], _column(held_out, i), values)
             for i, (name, values) in enumerate(names.attributes)
         }
-    for kind, error in _errors(said, truth, names).items():
+    for kind, error in _errors(said, truth, names, side).items():
         known = np.isfinite(error)
         if known.any():
-            curve = risk_coverage(held_out.kinds[kind][known], error[known])
-            figures.setdefault("risk_coverage", {})[kind] = {name: number(area) for name, area in curve.items()}
+            ranked = held_out.kinds[kind] if uncertainty is None else uncertainty
+            figures.setdefault("risk_coverage", {})[kind] = _risk_coverage(ranked[known], error[known])
     return figures
 
 
-def _errors(said: StackedLabels, truth: StackedLabels, names: LabelNames) -> dict[str, npt.NDArray[np.float64]]:
+def _risk_coverage(uncertainty: Float, error: npt.NDArray[np.float64]) -> dict[str, Any]:
+    """The areas of `risk_coverage`, and for each share discarded the mean `error` of the rest beside that of an
+    `oracle`."""
+    areas: dict[str, Any] = {name: number(area) for name, area in risk_coverage(uncertainty, error).items()}
+    both = zip(kept_errors(uncertainty, error, DISCARDED), kept_errors(error, error, DISCARDED), strict=True)
+    curve = [
+        {"discarded": share, "error": number(ours), "oracle": number(least)}
+        for share, (ours, least) in zip(DISCARDED, both, strict=True)
+    ]
+    return areas | {"curve": curve}
+
+
+def _errors(
+    said: StackedLabels, truth: StackedLabels, names: LabelNames, side: int
+) -> dict[str, npt.NDArray[np.float64]]:
     """One error (n,) an image for each kind, NaN where nothing is known; what discarding should lessen."""
     errors = {}
     rows = range(next(len(v) for v in (said.masks, said.keypoints, said.depth, said.attributes) if v is not None))
-    each = [image_figures(said, truth, row, names) for row in rows]
+    each = [image_figures(said, truth, row, names, side) for row in rows]
 
     def column(name: str) -> npt.NDArray[np.float64]:
         return np.array([figures[name] if figures[name] is not None else np.nan for figures in each], np.float64)
@@ -106,7 +131,7 @@ def _errors(said: StackedLabels, truth: StackedLabels, names: LabelNames) -> dic
     if said.masks is not None:
         errors[SEGMENTATION] = 1 - column("mean_iou")
     if said.keypoints is not None and truth.keypoints is not None:
-        distances = point_errors(said.keypoints, truth.keypoints)
+        distances = point_errors(said.keypoints, truth.keypoints, side)
         labeled = (~np.isnan(distances)).sum(axis=1)
         total = np.nansum(distances, axis=1)
         errors[KEYPOINTS] = np.where(labeled > 0, total / np.maximum(labeled, 1), np.nan)
@@ -135,8 +160,10 @@ def _of_masks(
     return figures
 
 
-def _of_points(said: npt.NDArray[np.float32], truth: npt.NDArray[np.float32], names: tuple[str, ...]) -> dict[str, Any]:
-    scores = pck(said, truth)
+def _of_points(
+    said: npt.NDArray[np.float32], truth: npt.NDArray[np.float32], names: tuple[str, ...], side: int
+) -> dict[str, Any]:
+    scores = pck(said, truth, side)
     right = accuracy(said[..., 2].astype(np.int64), truth[..., 2].astype(np.int64))
     return {
         "alpha": PCK_ALPHA,
@@ -166,15 +193,16 @@ def _column(held_out: HeldOut, place: int) -> npt.NDArray[np.float32]:
 
 
 def _confused(table: npt.NDArray[np.int64], names: Iterable[str]) -> list[dict[str, Any]]:
-    """The pairs most often confused: of what is `truth`, the `share` that was called `predicted`."""
+    """What each name is most often taken for, the most frequent mistake first: of what is `truth`, the `share` that was
+    called `predicted`. Names that are never mistaken are left out."""
     words = list(names)
     wrong = table - np.diag(np.diag(table))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:CONFUSED_PAIRS]
-    pairs = [divmod(int(place), len(words)) for place in order]
+    worst = wrong.argmax(axis=1)
+    counts = wrong[np.arange(len(words)), worst]
     return [
-        {"truth": words[row], "predicted": words[column], "share": number(wrong[row, column] / table[row].sum())}
-        for row, column in pairs
-        if wrong[row, column]
+        {"truth": words[row], "predicted": words[worst[row]], "share": number(counts[row] / table[row].sum())}
+        for row in np.argsort(-counts, kind="stable")
+        if counts[row]
     ]
 
 

@@ -6,7 +6,7 @@ Each seed has losses, steps and a best code of its own: the batch is only for sp
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -15,17 +15,21 @@ from models.bundle import GeneratorBundle
 from models.device import training_precision
 from models.inversion.perceptual import PerceptualDistance
 
+BATCH_PIXELS = 2**20
+"""Of the images that are refined at once, whatever the settings say: what autograd keeps of them must fit in memory."""
+
 
 @dataclass(frozen=True)
 class RefinementSettings:
-    """steps: at most so many. time_limit_s: and at most so much wall time. learning_rate: Adam's peak, reached after a
-    tenth of the steps, then falling along a cosine. lpips_weight, pixel_weight: of the reconstruction.
+    """steps: at most so many. time_limit_s: and at most so much wall time, of which every image gets its share; where
+    it does not last for all steps, the learning rate falls with the time instead. learning_rate: Adam's peak, reached
+    after a tenth of the steps, then falling along a cosine. lpips_weight, pixel_weight: of the reconstruction.
     random_lpips_weight: takes the place of lpips_weight where LPIPS compares features of a random network, which costs
     time and drives codes away from random samples. prior_weight: of P-norm+. encoder_weight: pull to the encoder's
     code, layer_weight: between the layers of a code; both in standard deviations of w. batch: seeds at once."""
 
     steps: int = 300
-    time_limit_s: float = 600.0
+    time_limit_s: float = 1_800.0
     learning_rate: float = 0.12
     lpips_weight: float = 10.0
     random_lpips_weight: float = 0.0
@@ -43,17 +47,20 @@ class RefinementSettings:
 @dataclass(frozen=True)
 class Inversions:
     """codes: (N, num_ws, w_dim) float32. reconstructions: (N, 3, R, R) float32, clamped to [-1, 1]. lpips, psnr_db,
-    p_norm: (N,) float32; p_norm is 1.0 on average for random samples."""
+    p_norm: (N,) float32; p_norm is 1.0 on average for random samples. steps: the fewest that any image was refined for,
+    0 for codes that were not."""
 
     codes: Tensor
     reconstructions: Tensor
     lpips: Tensor
     psnr_db: Tensor
     p_norm: Tensor
+    steps: int = 0
 
     def rows(self, chosen: slice) -> "Inversions":
         """Those of these images."""
-        return Inversions(*(column[chosen] for column in vars(self).values()))
+        columns = [field.name for field in fields(self) if field.name != "steps"]
+        return replace(self, **{name: getattr(self, name)[chosen] for name in columns})
 
 
 def psnr_db(a: Tensor, b: Tensor) -> Tensor:
@@ -74,10 +81,11 @@ def _refine_batch(
     perceptual: PerceptualDistance,
     targets: Tensor,
     settings: RefinementSettings,
-    deadline: float,
+    seconds: float,
     progress: Callable[[int], None],
-) -> Tensor:
-    """Best codes (B, num_ws, w_dim) for targets (B, 3, R, R)."""
+) -> tuple[Tensor, int]:
+    """Best codes (B, num_ws, w_dim) for targets (B, 3, R, R), and how many steps were taken in at most `seconds`."""
+    started = time.monotonic()
     precision = training_precision(bundle.device)
     latents = bundle.latents
     lpips_weight = settings.perceptual_weight(perceptual)
@@ -89,7 +97,8 @@ def _refine_batch(
     offsets = torch.zeros_like(start, requires_grad=True)
     adam = torch.optim.Adam([offsets], lr=settings.learning_rate, betas=(0.9, 0.95))
     best, best_loss = start.clone(), torch.full((len(targets),), torch.inf, device=start.device)
-    for step in range(settings.steps + 1):
+    step = 0
+    while True:
         codes = start + latents.w_std * offsets
         images, _ = bundle.generator.synthesis(codes, precision)
         fit = settings.pixel_weight * (images - targets).square().mean(dim=(1, 2, 3))
@@ -105,12 +114,14 @@ def _refine_batch(
             best_loss = torch.where(better, loss, best_loss)
             best = torch.where(better[:, None, None], codes, best)
         progress(step)
-        if step == settings.steps or time.monotonic() > deadline:
-            break
-        adam.param_groups[0]["lr"] = settings.learning_rate * rate(step, settings.steps)
+        # Where time runs out before the steps do, it tells how far along the schedule this step is.
+        reached = max(step, int(settings.steps * min(1.0, (time.monotonic() - started) / seconds)))
+        if reached >= settings.steps:
+            return best.detach().clone(), step
+        adam.param_groups[0]["lr"] = settings.learning_rate * rate(reached, settings.steps)
         (offsets.grad,) = torch.autograd.grad(loss.sum(), offsets)
         adam.step()
-    return best.detach().clone()
+        step += 1
 
 
 def invert(
@@ -126,18 +137,24 @@ def invert(
         images: float32 (N, 3, R, R) in [-1, 1] at the generator's resolution.
         progress: called with steps × seeds done and in all; raising from it stops the work.
     """
-    deadline = time.monotonic() + settings.time_limit_s
+    size = max(1, min(settings.batch, BATCH_PIXELS // images.shape[-1] ** 2))
     total, done = len(images) * settings.steps, 0
-    codes = []
-    for targets in images.split(settings.batch):
+    ends = time.monotonic() + settings.time_limit_s
+    codes: list[Tensor] = []
+    taken: list[int] = []
+    for targets in images.split(size):
+        left = len(images) - sum(len(part) for part in codes)
+        seconds = max(1e-3, (ends - time.monotonic()) * len(targets) / left)
 
         def report(step: int, before: int = done, size: int = len(targets)) -> None:
             progress(before + step * size, total)
 
-        codes.append(_refine_batch(bundle, perceptual, targets, settings, deadline, report))
+        found, steps = _refine_batch(bundle, perceptual, targets, settings, seconds, report)
+        codes.append(found)
+        taken.append(steps)
         done += len(targets) * settings.steps
     progress(total, total)
-    return measure(bundle, perceptual, images, torch.cat(codes))
+    return replace(measure(bundle, perceptual, images, torch.cat(codes)), steps=min(taken))
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ import torchvision
 
 from models.bundle import GeneratorBundle
 from models.checkpoint import CheckpointError
+from models.inversion import refinement
 from models.inversion.encoder import Encoder, EncoderArchitecture
 from models.inversion.latents import LatentStatistics
 from models.inversion.perceptual import PerceptualDistance
@@ -97,6 +98,37 @@ def test_refinement_stops_at_its_time_limit(tiny_bundle: GeneratorBundle, percep
     found = invert(tiny_bundle, perceptual, targets, settings, lambda *_: None)
     assert time.monotonic() - started < 10
     assert found.codes.shape == (2, tiny_bundle.num_ws, 16)
+    assert 0 < found.steps < 100_000
+
+
+def test_every_image_has_its_share_of_the_time(tiny_bundle: GeneratorBundle, perceptual: PerceptualDistance) -> None:
+    """The last batch is refined as well as the first, and the rate has fallen by the time it runs out."""
+    same = tiny_bundle.generator.synthesis(sample_codes(tiny_bundle, 1))[0].clamp(-1, 1)
+    settings = RefinementSettings(steps=100_000, time_limit_s=4.0, lpips_weight=0.0, batch=1)
+    first, *_, last = invert(tiny_bundle, perceptual, same.repeat(3, 1, 1, 1), settings, lambda *_: None).psnr_db
+    encoded = measure(tiny_bundle, perceptual, same, tiny_bundle.latents.w_avg.expand(1, tiny_bundle.num_ws, -1))
+    assert min(first, last) > encoded.psnr_db[0] + 5
+    assert float(last) == pytest.approx(float(first), abs=5)
+
+
+def test_large_images_are_refined_a_few_at_a_time(
+    tiny_bundle: GeneratorBundle, perceptual: PerceptualDistance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refinement, "BATCH_PIXELS", 2 * 16 * 16)
+    targets = tiny_bundle.generator.synthesis(sample_codes(tiny_bundle, 5))[0].clamp(-1, 1)
+    shown: list[int] = []
+
+    def note(_module: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+        if given[0].requires_grad:
+            shown.append(len(given[0]))
+
+    hook = tiny_bundle.generator.synthesis.register_forward_pre_hook(note)
+    try:
+        found = invert(tiny_bundle, perceptual, targets, RefinementSettings(steps=1), lambda *_: None)
+    finally:
+        hook.remove()
+    assert shown == [2, 2, 2, 2, 1, 1]
+    assert (len(found.codes), found.steps) == (5, 1)
 
 
 def test_the_prior_keeps_codes_near_random_samples(

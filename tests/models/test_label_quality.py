@@ -51,19 +51,26 @@ def test_a_point_counts_within_a_tenth_of_the_box_around_the_labeled_points() ->
     truth = np.array([[[10, 10, 2], [20, 50, 1], [500, 500, 0]]], np.float32)
     near = truth + np.float32([0, 3.9, 0])
     far = truth + np.float32([0, 4.1, 0])
-    assert pck(near, truth) == [1.0, 1.0, None]
-    assert pck(far, truth) == [0.0, 0.0, None]
-    assert pck(far, truth, alpha=0.2) == [1.0, 1.0, None]
-    assert pck(np.concatenate([near, far]), np.concatenate([truth, truth])) == [0.5, 0.5, None]
-    assert point_errors(far, truth)[0, :2] == pytest.approx([0.1025, 0.1025])
+    assert pck(near, truth, 600) == [1.0, 1.0, None]
+    assert pck(far, truth, 600) == [0.0, 0.0, None]
+    assert pck(far, truth, 600, alpha=0.2) == [1.0, 1.0, None]
+    assert pck(np.concatenate([near, far]), np.concatenate([truth, truth]), 600) == [0.5, 0.5, None]
+    assert point_errors(far, truth, 600)[0, :2] == pytest.approx([0.1025, 0.1025])
 
 
-def test_a_box_of_one_point_counts_as_a_pixel() -> None:
+def test_the_box_of_points_at_one_place_counts_as_a_pixel() -> None:
+    truth = np.array([[[10, 10, 2], [10, 10, 2], [0, 0, 0]]], np.float32)
+    errors = point_errors(truth + np.float32([0.5, 0, 0]), truth, 64)
+    assert errors[0, :2].tolist() == [0.5, 0.5]
+    assert np.isnan(errors[0, 2])
+    assert pck(truth[:, 2:], truth[:, 2:], 64) == [None]
+
+
+def test_a_single_point_counts_within_a_tenth_of_the_image() -> None:
     truth = np.array([[[10, 10, 2], [0, 0, 0]]], np.float32)
-    errors = point_errors(truth + np.float32([0.5, 0, 0]), truth)
-    assert errors[0, 0] == 0.5
-    assert np.isnan(errors[0, 1])
-    assert pck(truth[:, 1:], truth[:, 1:]) == [None]
+    assert point_errors(truth + np.float32([3.2, 0, 0]), truth, 64)[0, 0] == pytest.approx(0.05)
+    assert pck(truth + np.float32([6.3, 0, 0]), truth, 64) == [1.0, None]
+    assert pck(truth + np.float32([6.5, 0, 0]), truth, 64) == [0.0, None]
 
 
 def test_depth_errors_are_over_known_pixels() -> None:

@@ -1,14 +1,22 @@
 """Fitting: once for every set of inputs, with a sheet and a report, and refused with words."""
 
+import sys
 from dataclasses import replace
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 import redis as redis_client
+import torch
 
+from models.fitting.seed_labels import LabelTensors
+from models.fitting.training import train_labeler
+from models.fitting.twins import Twins, twins_of
+from models.labeler import Labeler
 from service.records import JobRecord, Phase, ProjectRecord, labeler_key
 from service.requests import GenerateRequest
 from tests.workers.conftest import QUICK_FIT, NewJob
-from tests.workers.world import PROJECT
+from tests.workers.world import PROJECT, SEEDS
 from workers.fit_lock import fit_lock
 from workers.fit_notes import fit_notes
 from workers.labelers import ensure_labeler, read_report
@@ -57,7 +65,57 @@ def test_seeds_are_flipped_unless_names_of_sides_leave_it_open_what_flipping_doe
     lopsided = bench.project.model_copy(update={"classes": [*sides, *bench.project.classes[2:]]})
     bench.store.put(ProjectRecord.key(PROJECT), lopsided.model_dump_json().encode())
     bench = new_job("another", count=1, shard_size=1)
-    assert read_report(bench.store, ensure_labeler(bench, QUICK_FIT))["flipped"] is None
+    report = read_report(bench.store, ensure_labeler(bench, QUICK_FIT))
+    assert report["flipped"] is None
+    assert any("`mirror`" in note for note in fit_notes(report, lopsided))
+    for flip in (True, False):
+        told = lopsided.model_copy(update={"flip": flip})
+        bench.store.put(ProjectRecord.key(PROJECT), told.model_dump_json().encode())
+        bench = new_job(f"told-{int(flip)}", count=1, shard_size=1)
+        report = read_report(bench.store, ensure_labeler(bench, QUICK_FIT))
+        assert (report["flipped"] is not None) == flip
+        assert not any("`mirror`" in note for note in fit_notes(report, told))
+
+
+def test_what_is_learnt_of_flipped_seeds_is_what_the_schema_says(
+    new_job: NewJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mirrored pair of classes changes places in the flipped masks that the labeler learns from."""
+    bench = new_job("job", count=1, shard_size=1)
+    dark, middle, *others = bench.project.classes
+    pair = [dark.model_copy(update={"mirror": middle.name}), middle.model_copy(update={"mirror": dark.name})]
+    mirrored = bench.project.model_copy(update={"classes": [*pair, *others]})
+    bench.store.put(ProjectRecord.key(PROJECT), mirrored.model_dump_json().encode())
+    learnt_from: list[tuple[npt.NDArray[np.uint8], list[int]]] = []
+
+    def watched(features: object, labels: LabelTensors, rows: torch.Tensor, *rest: object) -> Labeler:
+        learnt_from.append((labels.masks.numpy(), rows.tolist()))  # type: ignore[union-attr]
+        return train_labeler(features, labels, rows, *rest)  # type: ignore[arg-type]
+
+    def all_usable(*given: object) -> Twins:
+        twins = twins_of(*given)  # type: ignore[arg-type]
+        return replace(twins, usable=torch.ones(SEEDS, dtype=torch.bool))
+
+    fitting = sys.modules["models.fitting.fit"]  # the package has a function of that name
+    monkeypatch.setattr(fitting, "train_labeler", watched)
+    monkeypatch.setattr(fitting, "twins_of", all_usable)
+    report = read_report(bench.store, ensure_labeler(new_job("again", count=1, shard_size=1), QUICK_FIT))
+    (masks, rows), *_ = learnt_from
+    assert rows == list(range(2 * SEEDS))
+    assert report["flipped"]["used"] == SEEDS
+    exchanged = np.array([1, 0, 2], np.uint8)
+    for number in range(SEEDS):
+        assert (masks[SEEDS + number] == exchanged[masks[number][:, ::-1]]).all()
+
+
+def test_a_seed_that_is_forced_is_learnt_from(new_job: NewJob) -> None:
+    bench = new_job("job", count=1, shard_size=1)
+    first, *others = bench.project.seeds
+    forced = bench.project.model_copy(update={"seeds": [first.model_copy(update={"forced": True}), *others]})
+    bench.store.put(ProjectRecord.key(PROJECT), forced.model_dump_json().encode())
+    bench = new_job("again", count=1, shard_size=1)
+    report = read_report(bench.store, ensure_labeler(bench, replace(QUICK_FIT, min_psnr_db=90.0)))
+    assert [seed["included"] for seed in report["seeds"]] == [True, False, False]
 
 
 def test_the_report_has_a_page(new_job: NewJob) -> None:
@@ -75,7 +133,9 @@ def test_notes_tell_of_seeds_left_out_or_forced_of_advice_and_of_random_features
     report["seeds"][2]["reason"] = "forced into the fit, though …"
     report["perceptual"]["weights"] = "random"
     report["advice"] = ["one.", "two.", "three.", "four.", "five."]
-    left_out, forced, *advice, more, random = fit_notes(report, ["a", "b", "c"])
+    names = [seed.model_copy(update={"name": name}) for seed, name in zip(bench.project.seeds, "abc", strict=True)]
+    project = bench.project.model_copy(update={"seeds": names})
+    left_out, forced, *advice, more, random = fit_notes(report, project)
     assert "1 of 3 seeds" in left_out
     assert "b (" in left_out
     assert "c (" in forced
@@ -83,7 +143,15 @@ def test_notes_tell_of_seeds_left_out_or_forced_of_advice_and_of_random_features
     assert advice == ["one.", "two.", "three."]
     assert "2 more" in more
     assert "LABELMINT_LPIPS_WEIGHTS" in random
-    assert fit_notes({"seeds": [], "perceptual": {"weights": "pretrained"}}, []) == []
+    fine = [seed | {"included": True, "reason": None, "psnr_db": 27.0} for seed in report["seeds"]]
+    report |= {"seeds": fine, "advice": [], "perceptual": {"weights": "pretrained"}}
+    assert fit_notes(report, project) == []
+    asked = report["settings"]["refinement"]["steps"]
+    fine[1]["psnr_db"], report["refinement_steps"] = 20.0, asked - 1
+    far, short = fit_notes(report, project)
+    assert "b (20.0 dB)" in far
+    assert "a (" not in far
+    assert f"{asked - 1} of {asked} steps" in short
 
 
 class TestFitLock:

@@ -32,13 +32,29 @@ def test_the_mirror_of_a_schema_holds_indices() -> None:
         ({"left_arm": None, "right_arm": None}, {"nose": None}, [("left", "right")], True),
         ({"left_arm": "right_arm", "right_arm": "left_arm"}, {"nose": None}, [("left", "right")], False),
         ({"floor": None, "arm": None}, {"left_eye": None, "right_eye": None}, [("left", "right")], True),
-        ({"floor": None, "arm": None}, {"left_eye": None, "nose": None}, [("left", "right")], False),
+        ({"floor": None, "arm": None}, {"left_eye": None, "nose": None}, [("left", "right")], True),
+        ({"floor": None, "arm": None}, {"nose": None}, [], True),
+        ({"floor": None, "arm": None}, {"p0": None, "p1": None}, [("left", "right")], True),
+        ({"floor": None, "arm": None}, {"p0": "p1", "p1": "p0", "nose": None}, [("left", "right")], False),
     ],
 )
 def test_sides_that_nobody_paired_are_noticed(
     classes: dict[str, str | None], points: dict[str, str | None], pairs: list[tuple[str, str]], silent: bool
 ) -> None:
     assert has_silent_sides(schema(classes, points, ["front", "left", "right"], pairs)) == silent
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["left", "upper_left_arm", "leg_left_front", "lefteye", "leftEye", "eyeL", "lEye", "l_eye", "eye.R", "eye r"],
+)
+def test_a_side_is_heard_however_it_is_written(name: str) -> None:
+    assert has_silent_sides(schema({"floor": None, name: None}, {"nose": None}, ["koala", "panda"], []))
+
+
+@pytest.mark.parametrize("name", ["floor", "car", "lamp", "roller", "barrel", "body", "class 1", "koala"])
+def test_other_names_are_left_alone(name: str) -> None:
+    assert not has_silent_sides(schema({"wall": None, name: None}, {"nose": None}, ["koala", "panda"], []))
 
 
 def test_attribute_values_that_name_sides_count_as_well() -> None:

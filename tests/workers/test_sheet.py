@@ -73,7 +73,9 @@ def test_a_prediction_that_is_another_value_is_told() -> None:
     assert (same != other).any()
 
 
-def report(score: float) -> dict[str, Any]:
+def report(score: float, errors: tuple[float, ...] = (0.3, 0.2, 0.1)) -> dict[str, Any]:
+    shares = (0.0, 0.25, 0.5)
+    curve = [{"discarded": share, "error": error, "oracle": 0.1} for share, error in zip(shares, errors, strict=True)]
     return {
         "seeds": [{"index": 0, "included": True, "reason": None}],
         "advice": ["Do more of this. " * 20],
@@ -87,7 +89,8 @@ def report(score: float) -> dict[str, Any]:
             },
             "keypoints": {"alpha": 0.1, "pck": score, "point_pck": {"nose": score}},
             "depth": {"rmse": 0.1, "abs_rel": 0.05},
-            "class": {"species": {"accuracy": score}},
+            "class": {"species": {"accuracy": score, "confused": [{"truth": "a", "predicted": "b", "share": 0.2}]}},
+            "risk_coverage": {"segmentation": {"curve": curve}},
         },
     }
 
@@ -95,6 +98,12 @@ def report(score: float) -> dict[str, Any]:
 def test_the_report_shows_low_figures_in_red() -> None:
     assert red(report_png(report(0.95), ["seed"])) == 0
     assert red(report_png(report(0.3), ["seed"])) > 1000
+
+
+def test_the_report_shows_what_discarding_brings() -> None:
+    falling, level = (pixels(report_png(report(0.95, errors), ["seed"])) for errors in ((0.3, 0.2, 0.1), (0.3,) * 3))
+    assert falling.shape == level.shape
+    assert (falling != level).any()
 
 
 def test_a_report_without_a_cross_validation_names_the_seeds_that_invert_badly() -> None:

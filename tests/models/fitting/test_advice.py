@@ -3,6 +3,8 @@
 from models.fitting.advice import advice
 
 GOOD = {
+    "seeds": 12,
+    "risk_coverage": {"segmentation": {"area": 0.1, "oracle": 0.05, "none": 0.2}},
     "segmentation": {"mean_iou": 0.9, "class_iou": {"floor": 0.9, "bear": None}, "confused": []},
     "keypoints": {"alpha": 0.1, "point_pck": {"nose": 1.0}},
     "depth": {"abs_rel": 0.02},
@@ -26,6 +28,8 @@ def test_few_examples_are_named() -> None:
 def test_every_poor_figure_gets_its_sentence() -> None:
     bins = [{"confidence": 0.95, "right": 0.6, "count": 10}, {"confidence": 0.6, "right": 0.6, "count": 10}]
     bad = {
+        "seeds": 12,
+        "risk_coverage": {"segmentation": {"area": 0.2, "oracle": 0.1, "none": 0.2}},
         "segmentation": {
             "class_iou": {"floor": 0.9, "bear": 0.4},
             "confused": [{"truth": "bear", "predicted": "floor", "share": 0.3}],
@@ -41,13 +45,15 @@ def test_every_poor_figure_gets_its_sentence() -> None:
             }
         },
     }
-    iou, sure, point, depth, species = advice(ENOUGH, bad)
+    iou, sure, point, depth, species, discarding = advice(ENOUGH, bad)
     assert "bear" in iou
     assert "IoU 0.40, mostly taken for floor" in iou
     assert "surer of the masks than it is right, by 18%" in sure
     assert "nose is found in 50%" in point
     assert "off by 25%" in depth
     assert "panda is taken for koala" in species
+    assert "(segmentation)" in discarding
+    assert len(advice(ENOUGH, bad | {"seeds": 9})) == 5, "nine seeds do not tell"
 
 
 def test_too_few_seeds_to_hold_any_out_is_said() -> None:

@@ -166,14 +166,18 @@ class TestCrossValidation:
         seeds = subjects(tiny_bundle, 25)
         held_out = self.run(tiny_bundle, 25).held_out
         assert held_out is not None
-        figures = held_out_figures(held_out, seeds.labels.rows(held_out.rows.tolist()), NAMES)
+        figures = held_out_figures(held_out, seeds.labels.rows(held_out.rows.tolist()), NAMES, tiny_bundle.resolution)
         new = subjects(tiny_bundle, 60, seed=1000)
         alike = learnt(tiny_bundle, LAYOUT, 16, replace(QUICK, steps=80))
         real = mean_iou(class_iou(said(tiny_bundle, alike, new.codes).masks, new.labels.masks, 3))
         assert abs(figures["segmentation"]["mean_iou"] - real) < 0.1
         assert figures["depth"]["rmse"] < 1.0
         curve = figures["risk_coverage"]["segmentation"]
-        assert curve["oracle"] <= curve["area"]
+        assert curve["oracle"] <= curve["area"] < curve["none"]
+        assert [row["discarded"] for row in curve["curve"]] == [0.0, 0.1, 0.2, 0.3, 0.5]
+        for name in ("error", "oracle"):
+            assert curve["curve"][0][name] == pytest.approx(curve["none"], abs=2e-4)
+        assert all(row["oracle"] <= row["error"] + 2e-4 for row in curve["curve"])
 
     def test_a_seed_is_not_labeled_by_its_own_label(self, tiny_bundle: GeneratorBundle) -> None:
         """A class that one seed alone has cannot be found in it when it is held out."""
