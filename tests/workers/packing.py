@@ -147,7 +147,11 @@ class PackingWorld:
             has_encoder=False,
         )
         self.store.put(GeneratorRecord.key(GENERATOR), generator.model_dump_json().encode())
-        report = {"seeds": [{"index": 0, "included": True}], "perceptual": {"weights": "pretrained"}}
+        report = {
+            "seeds": [{"index": 0, "included": True, "psnr_db": 28.0}],
+            "perceptual": {"weights": "pretrained"},
+            "settings": {"refinement": {"steps": 300}},
+        }
         self.store.put(labeler_key(FIT, "report.json"), json.dumps(report).encode())
         self.put_project(EVERY_KIND)
 
