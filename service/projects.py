@@ -9,10 +9,10 @@ from pydantic import BaseModel
 from service.generators import every_generator, find_generator
 from service.ids import new_id
 from service.label_schema import LabelSchema
-from service.problems import Complaint, Problem
+from service.problems import Complaint, Problem, not_found
 from service.project_spec import FILE as PROJECT_FILE
 from service.project_spec import ProjectSpec, parse_project
-from service.records import ProjectRecord
+from service.records import ProjectRecord, labeler_key
 from service.seeds import SeedLimits, check_seeds
 from service.settings import Settings
 from service.stores.protocol import InvalidKey, ObjectMissing, Store, StoreUnavailable
@@ -98,6 +98,14 @@ def find_project(store: Store, project_id: str) -> ProjectRecord | None:
         return None
 
 
+def known_project(store: Store, project_id: str) -> ProjectRecord:
+    """The project with this id. Raises `Problem` (404)."""
+    project = find_project(store, project_id)
+    if project is None:
+        raise not_found("project")
+    return project
+
+
 def every_project(store: Store) -> Iterator[ProjectRecord]:
     """All of them, by id."""
     for row in store.list("projects/"):
@@ -112,12 +120,17 @@ def remove_project(store: Store, project_id: str) -> None:
     store.delete_prefix(f"projects/{project_id}/")
 
 
-def fit_of(store: Store, project_id: str) -> str | None:
-    """The fit key of the project's last fit, or None if there was none yet."""
+def read_fit_file(store: Store, project_id: str, file: str) -> tuple[str, bytes]:
+    """The fit key of the project's last fit, and one of the files of its labeler.
+
+    Raises `Problem` (404) before the first fit.
+    """
     try:
-        return ProjectFit.model_validate_json(store.read(ProjectFit.key(project_id))).fit_key
+        fit_key = ProjectFit.model_validate_json(store.read(ProjectFit.key(project_id))).fit_key
+        return fit_key, store.read(labeler_key(fit_key, file))
     except ObjectMissing:
-        return None
+        detail = "The fit has not run yet; POST /generate first."
+        raise Problem(404, "not-fitted", "Not fitted yet", detail) from None
 
 
 def _spec(upload: Upload, settings: Settings) -> tuple[ProjectSpec | None, list[Complaint]]:
