@@ -129,7 +129,7 @@ def read_fit_file(store: Store, project_id: str, file: str) -> tuple[str, bytes]
         fit_key = ProjectFit.model_validate_json(store.read(ProjectFit.key(project_id))).fit_key
         return fit_key, store.read(labeler_key(fit_key, file))
     except ObjectMissing:
-        detail = "The fit has not run yet; POST /generate first."
+        detail = f"The fit has not run yet. POST /projects/{project_id}/fit runs it; a POST /generate does so, too."
         raise Problem(404, "not-fitted", "Not fitted yet", detail) from None
 
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from service.label_schema import Attribute, DepthSchema, KeypointSchema, LabelClass, LabelKind
 from service.records import GeneratorRecord, JobError, JobRecord, JobState, Phase, Progress, ProjectRecord, SeedRecord
-from service.requests import JobRequest
+from service.requests import FitRequest, JobRequest
 
 
 class ProjectLinks(BaseModel):
@@ -85,6 +85,9 @@ class JobLinks(BaseModel):
     cancel: str | None = None
     preview: str | None = None
     download: dict[str, str] = Field(default_factory=dict, description="format → its zip")
+    report: str | None = Field(default=None, description="what a job that fits has found; so are the two pictures")
+    report_png: str | None = None
+    sheet: str | None = None
 
 
 class JobView(BaseModel):
@@ -107,7 +110,9 @@ class JobView(BaseModel):
         """The view of this record."""
         home = f"/jobs/{job.id}"
         succeeded = job.state is JobState.SUCCEEDED
-        is_shown = succeeded if job.project_id else job.phase is Phase.TRAIN
+        is_fit = isinstance(job.request, FitRequest)
+        is_shown = succeeded and not is_fit if job.project_id else job.phase is Phase.TRAIN
+        fitted = f"/projects/{job.project_id}" if succeeded and is_fit else None
         links = JobLinks(
             self=home,
             project=f"/projects/{job.project_id}" if job.project_id else None,
@@ -115,6 +120,9 @@ class JobView(BaseModel):
             cancel=None if job.state.is_terminal else f"{home}/cancel",
             preview=f"{home}/preview.png" if is_shown else None,
             download={name: f"{home}/download?format={name}" for name in job.outputs} if succeeded else {},
+            report=f"{fitted}/report" if fitted else None,
+            report_png=f"{fitted}/report.png" if fitted else None,
+            sheet=f"{fitted}/sheet.png" if fitted else None,
         )
         fields = job.model_dump(include=set(cls.model_fields) - {"links"})
         return cls.model_validate(fields | {"links": links.model_dump()})
