@@ -11,9 +11,12 @@ from service.requests import FitRequest, JobRequest
 
 
 class ProjectLinks(BaseModel):
-    """Where to go from a project."""
+    """Where to go from a project. POST to `fit` has the report and the two pictures made."""
 
     self: str
+    fit: str
+    report: str
+    report_png: str
     sheet: str
     generator: str
     generate: str = "/generate"
@@ -38,7 +41,14 @@ class ProjectView(BaseModel):
     def of(cls, project: ProjectRecord) -> Self:
         """The view of this record."""
         home = f"/projects/{project.id}"
-        links = ProjectLinks(self=home, sheet=f"{home}/sheet.png", generator=f"/generators/{project.generator}")
+        links = ProjectLinks(
+            self=home,
+            fit=f"{home}/fit",
+            report=f"{home}/report",
+            report_png=f"{home}/report.png",
+            sheet=f"{home}/sheet.png",
+            generator=f"/generators/{project.generator}",
+        )
         derived = {"label_kinds": project.label_kinds, "links": links.model_dump()}
         return cls.model_validate(project.model_dump() | derived)
 

@@ -31,6 +31,14 @@ def test_a_fit_is_accepted_and_queued(api: httpx.Client, project: str, redis: Re
     assert (formats.status_code, formats.json()["type"]) == (409, "/problems/no-dataset")
 
 
+def test_a_project_links_to_its_fit_and_what_comes_of_it(api: httpx.Client, project: str) -> None:
+    links = api.get(f"/projects/{project}").json()["links"]
+    assert api.get("/projects").json()["projects"][0]["links"] == links
+    for name in ("report", "report_png", "sheet"):
+        assert api.get(links[name]).json()["type"] == "/problems/not-fitted"
+    assert api.post(links["fit"]).status_code == 202
+
+
 def test_one_key_is_one_job(api: httpx.Client, project: str, redis: Redis) -> None:
     headers = {"idempotency-key": "once"}
     jobs = {api.post(f"/projects/{project}/fit", headers=headers).json()["id"] for _ in range(2)}
