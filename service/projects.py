@@ -1,15 +1,18 @@
-"""Projects in the store: made whole or not at all, found, and removed."""
+"""Projects in the store: made whole or not at all, found, changed, and removed."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 
+import redis
 from pydantic import BaseModel
 
+from service.forced_seeds import forced_names
 from service.generators import every_generator, find_generator
 from service.ids import new_id
 from service.label_schema import LabelSchema
-from service.problems import Complaint, Problem, not_found
+from service.locks import brief_lock
+from service.problems import Complaint, Problem, invalid_request, not_found
 from service.project_spec import FILE as PROJECT_FILE
 from service.project_spec import ProjectSpec, parse_project
 from service.records import ProjectRecord, labeler_key
@@ -112,6 +115,28 @@ def every_project(store: Store) -> Iterator[ProjectRecord]:
         if row.key.count("/") == 2 and row.key.endswith("/project.json"):
             with suppress(ObjectMissing):
                 yield ProjectRecord.model_validate_json(store.read(row.key))
+
+
+def project_lock(connection: redis.Redis, project_id: str) -> AbstractContextManager[None]:
+    """Held by who changes or removes a project that others know of: what is removed is not written again."""
+    return brief_lock(connection, f"project:{project_id}")
+
+
+def force_seeds(store: Store, project_id: str, texts: Sequence[str]) -> ProjectRecord:
+    """The project after its forced seeds were replaced by those with the NAMEs `texts`; the next fit heeds it.
+
+    Call it under the `project_lock`. Raises `Problem`: 404, and 422 with every complaint there is, after which all is
+    as it was.
+    """
+    project = known_project(store, project_id)
+    known = {seed.name for seed in project.seeds}
+    names, complaints = forced_names(texts, lambda text: text if text in known else None)
+    if complaints:
+        raise invalid_request(complaints)
+    seeds = [seed.model_copy(update={"forced": seed.name in names}) for seed in project.seeds]
+    changed = project.model_copy(update={"seeds": seeds})
+    store.put(ProjectRecord.key(project_id), changed.model_dump_json(indent=1).encode())
+    return changed
 
 
 def remove_project(store: Store, project_id: str) -> None:
