@@ -95,7 +95,7 @@ class JobLinks(BaseModel):
     cancel: str | None = None
     preview: str | None = None
     download: dict[str, str] = Field(default_factory=dict, description="format → its zip")
-    report: str | None = Field(default=None, description="what a job that fits has found; so are the two pictures")
+    report: str | None = Field(default=None, description="what a job that fits found; `report_png` and `sheet` show it")
     report_png: str | None = None
     sheet: str | None = None
 
