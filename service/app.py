@@ -17,7 +17,7 @@ from service.openapi import install_openapi, operation_id
 from service.problems import install_handlers
 from service.queue import JobQueue
 from service.redis_client import connect
-from service.routes import download, formats, generate, generators, health, jobs, projects, reports
+from service.routes import download, fit, formats, generate, generators, health, jobs, projects, reports
 from service.settings import Settings, get_settings
 from service.stores import open_store
 
@@ -26,8 +26,9 @@ _JSON_BYTES = 64 * 1024
 _DESCRIPTION = """Turns 50 or fewer labeled images into a labeled dataset of any size.
 
 1. `POST /projects` with your images, their masks and a `project.json`.
-2. `POST /generate` with how many samples you want.
-3. Watch `GET /jobs/{id}` (`Prefer: wait=30`), then `GET /jobs/{id}/download?format=`.
+2. `POST /projects/{id}/fit`, if you want to know from `GET /projects/{id}/report` how right the labels will be.
+3. `POST /generate` with how many samples you want.
+4. Watch `GET /jobs/{id}` (`Prefer: wait=30`), then `GET /jobs/{id}/download?format=`.
 
 Every error is `application/problem+json` (RFC 9457) with a stable `type`.
 """
@@ -60,7 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.parts = Parts(settings, store, redis, ledger, JobQueue(redis, settings), metrics)
-    for part in (projects, reports, generate, jobs, formats, download, generators, health):
+    for part in (projects, reports, fit, generate, jobs, formats, download, generators, health):
         app.include_router(part.router)
     install_handlers(app)
     install_openapi(app)

@@ -34,12 +34,12 @@ class FileFaults:
 
 
 def _rest(file: str | None, count: int) -> list[Complaint]:
-    message = f"{count} more faults of this file"
+    message = f"{count} more faults{' of this file' if file else ''}"
     return [Complaint(file=file, message=message, remedy="correct those above first")] if count else []
 
 
 def shortened(complaints: Sequence[Complaint]) -> list[Complaint]:
-    """`complaints` about one file; of very many the first ones, and how many more there are."""
+    """`complaints` about one file or request; of very many the first ones, and how many more there are."""
     return [*complaints[:_TOLD], *(_rest(complaints[0].file, max(0, len(complaints) - _TOLD)) if complaints else [])]
 
 

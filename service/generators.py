@@ -2,19 +2,18 @@
 
 import base64
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 
 import redis
 
-from service.ledger import Ledger, LedgerBusy
+from service.ledger import Ledger
+from service.locks import brief_lock
 from service.records import GeneratorRecord, JobRecord, upload_key
 from service.requests import ImportRequest, TrainRequest
 from service.stores.protocol import InvalidKey, ObjectMissing, Store
 
 JOB_PREFIX = "gen-"
 """Ids of jobs about generators begin with it, so that they are found among a million others."""
-
-_LOCK_LIFE_S = 60
 
 
 def find_generator(store: Store, generator_id: str) -> GeneratorRecord | None:
@@ -43,19 +42,12 @@ def training_of(request: TrainRequest) -> dict[str, object]:
     return request.model_dump(include={"resolution", "kimg", "mirror", "start", "seed"})
 
 
-@contextmanager
-def generators_lock(connection: redis.Redis) -> Iterator[None]:
+def generators_lock(connection: redis.Redis) -> AbstractContextManager[None]:
     """Let one process at a time decide what becomes of generators and their uploads; for moments only.
 
     Raises `LedgerBusy` if another one does not end, and errors of Redis.
     """
-    lock = connection.lock("labelmint:lock:generators", timeout=_LOCK_LIFE_S, sleep=0.05, raise_on_release_error=False)
-    if not lock.acquire(blocking_timeout=_LOCK_LIFE_S + 5):
-        raise LedgerBusy("the generators are locked")
-    try:
-        yield
-    finally:
-        lock.release()
+    return brief_lock(connection, "generators")
 
 
 def unfinished_jobs(ledger: Ledger) -> Iterator[JobRecord]:

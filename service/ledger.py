@@ -138,6 +138,10 @@ class Ledger:
             pipeline.execute()
             return True
 
+    def fitted(self, job_id: str, fit_key: str) -> None:
+        """Say which labeler the job uses."""
+        self._redis.hset(_live(job_id), "fit_key", fit_key)
+
     def plan(self, job_id: str, fit_key: str, shards: int, shard_size: int) -> None:
         """Say which labeler the job uses and into how many shards of how many samples it is cut."""
         self._redis.hset(

@@ -1,18 +1,21 @@
-"""Projects in the store: made whole or not at all, found, and removed."""
+"""Projects in the store: made whole or not at all, found, changed, and removed."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 
+import redis
 from pydantic import BaseModel
 
+from service.forced_seeds import forced_names
 from service.generators import every_generator, find_generator
 from service.ids import new_id
 from service.label_schema import LabelSchema
-from service.problems import Complaint, Problem
+from service.locks import brief_lock
+from service.problems import Complaint, Problem, invalid_request, not_found
 from service.project_spec import FILE as PROJECT_FILE
 from service.project_spec import ProjectSpec, parse_project
-from service.records import ProjectRecord
+from service.records import ProjectRecord, labeler_key
 from service.seeds import SeedLimits, check_seeds
 from service.settings import Settings
 from service.stores.protocol import InvalidKey, ObjectMissing, Store, StoreUnavailable
@@ -100,6 +103,14 @@ def find_project(store: Store, project_id: str) -> ProjectRecord | None:
         return None
 
 
+def known_project(store: Store, project_id: str) -> ProjectRecord:
+    """The project with this id. Raises `Problem` (404)."""
+    project = find_project(store, project_id)
+    if project is None:
+        raise not_found("project")
+    return project
+
+
 def every_project(store: Store) -> Iterator[ProjectRecord]:
     """All of them, by id."""
     for row in store.list("projects/"):
@@ -108,18 +119,45 @@ def every_project(store: Store) -> Iterator[ProjectRecord]:
                 yield ProjectRecord.model_validate_json(store.read(row.key))
 
 
+def project_lock(connection: redis.Redis, project_id: str) -> AbstractContextManager[None]:
+    """Held by who changes or removes a project that others know of: what is removed is not written again."""
+    return brief_lock(connection, f"project:{project_id}")
+
+
+def force_seeds(store: Store, project_id: str, texts: Sequence[str]) -> ProjectRecord:
+    """The project after its forced seeds were replaced by those with the NAMEs `texts`; the next fit heeds it.
+
+    Call it under the `project_lock`. Raises `Problem`: 404, and 422 with every complaint there is, after which all is
+    as it was.
+    """
+    project = known_project(store, project_id)
+    known = {seed.name for seed in project.seeds}
+    names, complaints = forced_names(texts, lambda text: text if text in known else None)
+    if complaints:
+        raise invalid_request(complaints)
+    seeds = [seed.model_copy(update={"forced": seed.name in names}) for seed in project.seeds]
+    changed = project.model_copy(update={"seeds": seeds})
+    store.put(ProjectRecord.key(project_id), changed.model_dump_json(indent=1).encode())
+    return changed
+
+
 def remove_project(store: Store, project_id: str) -> None:
     """Remove the project and its seeds. `project.json` goes first, so that no half of it is ever found."""
     store.delete(ProjectRecord.key(project_id))
     store.delete_prefix(f"projects/{project_id}/")
 
 
-def fit_of(store: Store, project_id: str) -> str | None:
-    """The fit key of the project's last fit, or None if there was none yet."""
+def read_fit_file(store: Store, project_id: str, file: str) -> tuple[str, bytes]:
+    """The fit key of the project's last fit, and one of the files of its labeler.
+
+    Raises `Problem` (404) before the first fit.
+    """
     try:
-        return ProjectFit.model_validate_json(store.read(ProjectFit.key(project_id))).fit_key
+        fit_key = ProjectFit.model_validate_json(store.read(ProjectFit.key(project_id))).fit_key
+        return fit_key, store.read(labeler_key(fit_key, file))
     except ObjectMissing:
-        return None
+        detail = f"The fit has not run yet. POST /projects/{project_id}/fit runs it; a POST /generate does so, too."
+        raise Problem(404, "not-fitted", "Not fitted yet", detail) from None
 
 
 def _spec(upload: Upload, settings: Settings) -> tuple[ProjectSpec | None, list[Complaint]]:

@@ -23,7 +23,7 @@ SAMPLES = "workers.generator_samples.run"
 
 
 class JobQueue:
-    """Enqueues a job's parts: one fit, its shards, one packaging; or the one part of a job about a generator.
+    """Enqueues a job's parts: one fit, its shards, one packaging; or the one part of a job that has no more.
 
     Each part has an id made from the job's, so that enqueueing it twice is enqueueing it once: a part that is queued or
     running stays as it is; one that has finished, failed, or lost its worker is replaced. A part that fails is retried
@@ -39,7 +39,7 @@ class JobQueue:
     def enqueue_job(self, job: JobRecord) -> str:
         """Have the first part of a job run, whichever its task has. Returns the part's id."""
         match job.request.task:
-            case "generate":
+            case "generate" | "fit":
                 return self.enqueue_fit(job.id)
             case "package":
                 return self.enqueue_package(job.id)

@@ -140,6 +140,13 @@ class PackageRequest(Packaging):
     project_id: Identifier
 
 
+class FitRequest(Record):
+    """Fit a project's labeler, as the first job that generates does, and generate nothing."""
+
+    task: Literal["fit"] = "fit"
+    project_id: Identifier
+
+
 class ImportRequest(Record):
     """Make a generator of an uploaded checkpoint."""
 
@@ -170,4 +177,4 @@ class EncodeRequest(Record):
     generator_id: Identifier
 
 
-JobRequest = GenerateRequest | PackageRequest | ImportRequest | TrainRequest | EncodeRequest
+JobRequest = GenerateRequest | FitRequest | PackageRequest | ImportRequest | TrainRequest | EncodeRequest

@@ -7,7 +7,7 @@ from service.attribute_files import MAX_BYTES as ATTRIBUTE_BYTES
 from service.attribute_files import Attributes, read_attributes
 from service.coco_keypoints import read_coco_keypoints
 from service.csv_table import read_table
-from service.file_faults import FileFaults, read_bounded, shortened
+from service.file_faults import FileFaults, read_bounded
 from service.keypoint_files import MAX_BYTES as KEYPOINT_BYTES
 from service.keypoint_files import Keypoints, read_keypoint_csv
 from service.label_schema import LabelKind
@@ -16,7 +16,7 @@ from service.project_spec import FILE as PROJECT_FILE
 from service.project_spec import ProjectSpec
 from service.seed_files import SeedFiles
 from service.seed_names import SeedNames
-from service.uploads import UploadedFile, shown
+from service.uploads import UploadedFile
 
 
 @dataclass(slots=True)
@@ -114,18 +114,3 @@ def _kinds(files: SeedFiles, spec: ProjectSpec) -> list[LabelKind]:
 
 def _words(kinds: Sequence[LabelKind]) -> str:
     return ", ".join(kind.value for kind in kinds)
-
-
-def forced_names(files: SeedFiles, spec: ProjectSpec) -> tuple[set[str], list[Complaint]]:
-    """The NAMEs of the seeds that are forced into the fit."""
-    seeds, names, complaints = SeedNames(files.images), set[str](), []
-    for index, text in enumerate(spec.forced_seeds):
-        name = seeds.find(text)
-        if name is None or name in names:
-            message = f"{shown(text)!r} is {'there twice' if name else 'the NAME of no image'}"
-            remedy = "name seeds of this upload, each once"
-            field = f"forced_seeds.{index}"
-            complaints.append(Complaint(file=PROJECT_FILE, field=field, message=message, remedy=remedy))
-        else:
-            names.add(name)
-    return names, shortened(complaints)

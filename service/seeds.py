@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from service.forced_seeds import forced_names
 from service.keypoint_files import check_seen
 from service.label_schema import DepthSchema, LabelSchema
 from service.problems import Complaint
@@ -17,7 +18,8 @@ from service.records import SeedLabels, SeedRecord
 from service.seed_depths import scaled_depths
 from service.seed_draft import Draft, Rules, draft_seed
 from service.seed_files import SeedFiles, count_complaints, pair_complaints, sort_files
-from service.seed_tables import Tables, forced_names, kind_complaints, read_tables
+from service.seed_names import SeedNames
+from service.seed_tables import Tables, kind_complaints, read_tables
 from service.uploads import UploadedFile, shown
 
 
@@ -60,7 +62,7 @@ def check_seeds(
     )
     forced = set[str]()
     if spec is not None:
-        forced, wrong = forced_names(found, spec)
+        forced, wrong = forced_names(spec.forced_seeds, SeedNames(found.images).find, PROJECT_FILE)
         complaints += kind_complaints(found, spec) + _scale_complaints(found, spec) + wrong
     # A refused number of images is not decoded: that would let anyone buy hours of work with one upload.
     if not found.images or len(found.images) > limits.seeds:

@@ -7,13 +7,16 @@ from pydantic import BaseModel, Field
 
 from service.label_schema import Attribute, DepthSchema, KeypointSchema, LabelClass, LabelKind
 from service.records import GeneratorRecord, JobError, JobRecord, JobState, Phase, Progress, ProjectRecord, SeedRecord
-from service.requests import JobRequest
+from service.requests import FitRequest, JobRequest
 
 
 class ProjectLinks(BaseModel):
-    """Where to go from a project."""
+    """Where to go from a project. POST to `fit` has the report and the two pictures made."""
 
     self: str
+    fit: str
+    report: str
+    report_png: str
     sheet: str
     generator: str
     generate: str = "/generate"
@@ -38,7 +41,14 @@ class ProjectView(BaseModel):
     def of(cls, project: ProjectRecord) -> Self:
         """The view of this record."""
         home = f"/projects/{project.id}"
-        links = ProjectLinks(self=home, sheet=f"{home}/sheet.png", generator=f"/generators/{project.generator}")
+        links = ProjectLinks(
+            self=home,
+            fit=f"{home}/fit",
+            report=f"{home}/report",
+            report_png=f"{home}/report.png",
+            sheet=f"{home}/sheet.png",
+            generator=f"/generators/{project.generator}",
+        )
         derived = {"label_kinds": project.label_kinds, "links": links.model_dump()}
         return cls.model_validate(project.model_dump() | derived)
 
@@ -85,6 +95,9 @@ class JobLinks(BaseModel):
     cancel: str | None = None
     preview: str | None = None
     download: dict[str, str] = Field(default_factory=dict, description="format → its zip")
+    report: str | None = Field(default=None, description="what a job that fits found; `report_png` and `sheet` show it")
+    report_png: str | None = None
+    sheet: str | None = None
 
 
 class JobView(BaseModel):
@@ -107,7 +120,9 @@ class JobView(BaseModel):
         """The view of this record."""
         home = f"/jobs/{job.id}"
         succeeded = job.state is JobState.SUCCEEDED
-        is_shown = succeeded if job.project_id else job.phase is Phase.TRAIN
+        is_fit = isinstance(job.request, FitRequest)
+        is_shown = succeeded and not is_fit if job.project_id else job.phase is Phase.TRAIN
+        fitted = f"/projects/{job.project_id}" if succeeded and is_fit else None
         links = JobLinks(
             self=home,
             project=f"/projects/{job.project_id}" if job.project_id else None,
@@ -115,6 +130,9 @@ class JobView(BaseModel):
             cancel=None if job.state.is_terminal else f"{home}/cancel",
             preview=f"{home}/preview.png" if is_shown else None,
             download={name: f"{home}/download?format={name}" for name in job.outputs} if succeeded else {},
+            report=f"{fitted}/report" if fitted else None,
+            report_png=f"{fitted}/report.png" if fitted else None,
+            sheet=f"{fitted}/sheet.png" if fitted else None,
         )
         fields = job.model_dump(include=set(cls.model_fields) - {"links"})
         return cls.model_validate(fields | {"links": links.model_dump()})

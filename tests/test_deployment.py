@@ -43,6 +43,38 @@ def test_compose_sets_only_settings_there_are() -> None:
             assert name.startswith("AWS_") or name.removeprefix("LABELMINT_").lower() in Settings.model_fields
 
 
+def test_compose_is_reached_from_elsewhere_only_if_told_so() -> None:
+    published = [port for facts in COMPOSE["services"].values() for port in facts.get("ports", [])]
+    assert len(published) == 2, "the API and the store"
+    assert all(port.startswith("${BIND_ADDRESS:-127.0.0.1}:") for port in published)
+
+
+@pytest.mark.parametrize("service", [name for name, facts in COMPOSE["services"].items() if "build" in facts])
+def test_settings_of_an_env_file_reach_the_containers_but_for_places_inside_them(service: str) -> None:
+    facts = COMPOSE["services"][service]
+    assert facts["env_file"] == [{"path": ".env", "required": False}]
+    dockerfile = (ROOT / facts["build"]["dockerfile"]).read_text()
+    kept = dict(re.findall(r"(LABELMINT_\w+)=(\S+)", dockerfile))
+    assert kept.items() <= facts["environment"].items(), "an env file would go before what the image sets"
+    for mount in facts.get("volumes", []):
+        assert mount.endswith(f":{facts['environment']['LABELMINT_DATA_DIR']}")
+    for port in facts.get("ports", []):
+        assert port.endswith(f":{facts['environment']['LABELMINT_PORT']}")
+
+
+def test_compose_takes_up_unfinished_jobs_at_every_start() -> None:
+    facts = COMPOSE["services"]["recover"]
+    shell, option, command = facts["command"]
+    assert (shell, option) == ("sh", "-c")
+    first, then = command.split(" && ")
+    assert first == "labelmint recover"
+    # Docker starts with the machine what was running when it went down, so this may neither end nor be left stopped.
+    assert (then, facts["restart"]) == ("exec sleep infinity", "unless-stopped")
+    assert facts["depends_on"].keys() == {"redis", "bucket"}
+    assert facts["build"] == COMPOSE["services"]["api"]["build"]
+    assert facts["environment"] == COMPOSE["services"]["api"]["environment"]
+
+
 @pytest.mark.parametrize("dockerfile", sorted((ROOT / "docker").glob("*.Dockerfile")), ids=lambda path: path.name)
 def test_images_copy_what_is_there_and_do_not_run_as_root(dockerfile: Path) -> None:
     lines = dockerfile.read_text().splitlines()

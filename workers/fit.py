@@ -1,9 +1,10 @@
-"""The first job body: fits the project's labeler unless that was done before, and hands out the shards."""
+"""The first part of a job that generates, and the only one of a job that fits: the project's labeler."""
 
 from typing import Any
 
 from service.projects import ProjectFit
 from service.records import Phase, shard_key
+from service.requests import FitRequest
 from workers.fit_notes import fit_notes
 from workers.labelers import ensure_labeler, fit_settings, has_labeler, read_report
 from workers.plan import Plan, read_plan, shard_size, write_plan
@@ -11,7 +12,8 @@ from workers.workbench import Cancelled, Workbench, run_body
 
 
 def run(job_id: str) -> None:
-    """Start or resume a job: fit, plan, and enqueue every shard that the store does not have yet."""
+    """Start or resume a job: fit, unless that was done before. Then a job that fits has succeeded; for one that
+    generates, plan, and enqueue every shard that the store does not have yet."""
     run_body(job_id, start_job)
 
 
@@ -19,14 +21,23 @@ def start_job(bench: Workbench) -> None:
     """What `run` does, at a given workbench. Raises `Cancelled`, and whatever goes wrong."""
     if not bench.ledger.start(bench.job_id):
         raise Cancelled
+    if isinstance(bench.job.request, FitRequest):
+        _tell(bench, ensure_labeler(bench, fit_settings(bench.settings)))
+        bench.ledger.succeed(bench.job_id, {})
+        return
     plan = _planned(bench)
-    fitted = ProjectFit(fit_key=plan.fit_key)
-    bench.store.put(ProjectFit.key(bench.project.id), fitted.model_dump_json().encode())
+    _tell(bench, plan.fit_key)
     bench.ledger.plan(bench.job_id, plan.fit_key, plan.shards, plan.shard_size)
-    for note in fit_notes(read_report(bench.store, plan.fit_key), bench.project):
+    _hand_out(bench, plan)
+
+
+def _tell(bench: Workbench, fit_key: str) -> None:
+    """Let the project and the job know their labeler, and the user what its fit found."""
+    bench.store.put(ProjectFit.key(bench.project.id), ProjectFit(fit_key=fit_key).model_dump_json().encode())
+    bench.ledger.fitted(bench.job_id, fit_key)
+    for note in fit_notes(read_report(bench.store, fit_key), bench.project):
         bench.ledger.note(bench.job_id, note)
     bench.stop_if_cancelled()
-    _hand_out(bench, plan)
 
 
 def _planned(bench: Workbench) -> Plan:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Header, Response
+from fastapi import APIRouter, Body, Depends, Response
 from pydantic import Field
 
 from service.accepting import accept_job
@@ -14,13 +14,13 @@ from service.problems import Problem, invalid_request
 from service.projects import find_project
 from service.records import JobRecord, JobState, ProjectRecord, shard_key
 from service.requests import DatasetFormat, GenerateRequest, PackageRequest, Packaging
+from service.routes.accepted import IdempotencyKey, accepted
 from service.routes.jobs import find_job
 from service.stores.protocol import Store
 from service.views import JobView
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
-_POLL_AFTER_S = 2
 _EXAMPLES = {
     "COCO and YOLO": {"value": {"formats": ["coco", "yolo"]}},
     "in parts": {"value": {"formats": ["huggingface"], "split": {"train": 0.8, "val": 0.1, "test": 0.1}}},
@@ -47,10 +47,7 @@ def add_formats(
     store: StoreDep,
     ledger: LedgerDep,
     queue: QueueDep,
-    idempotency_key: Annotated[
-        str | None,
-        Header(min_length=1, max_length=255, description="the same key and body again give the same job"),
-    ] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> JobView:
     """Have the samples of a finished job packed once more, with the seeds if it included them; nothing is generated
     again.
@@ -70,10 +67,7 @@ def add_formats(
         )
         raise Problem(409, "format-exists", "Format exists", detail)
     request = PackageRequest(job_id=source.id, project_id=project.id, formats=wanted.formats, split=split)
-    job = accept_job(request, idempotency_key, ledger, queue)
-    response.headers["Location"] = f"/jobs/{job.id}"
-    response.headers["Retry-After"] = str(_POLL_AFTER_S)
-    return JobView.of(job)
+    return accepted(accept_job(request, idempotency_key, ledger, queue), response)
 
 
 def _finished(job: JobRecord) -> JobRecord:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Header, Response
+from fastapi import APIRouter, Body, Depends, Response
 
 from service.accepting import accept_job
 from service.augmentation import misfits
@@ -16,12 +16,12 @@ from service.problems import Complaint, invalid_request
 from service.projects import find_project
 from service.records import GeneratorRecord, ProjectRecord
 from service.requests import GenerateRequest
+from service.routes.accepted import IdempotencyKey, accepted
 from service.stores.protocol import Store
 from service.views import JobView
 
 router = APIRouter(tags=["jobs"])
 
-_POLL_AFTER_S = 2
 _EXAMPLES = {
     "200 samples": {"value": {"project_id": "k3v9p2m7xq4a", "count": 200, "seed": 1}},
     "1,000 samples, and the seeds beside them": {
@@ -64,10 +64,7 @@ def generate(
     ledger: LedgerDep,
     queue: QueueDep,
     settings: SettingsDep,
-    idempotency_key: Annotated[
-        str | None,
-        Header(min_length=1, max_length=255, description="the same key and body again give the same job"),
-    ] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> JobView:
     """Ask for `count` labeled samples of a project. The first job of a project fits its labeler, too.
 
@@ -75,10 +72,7 @@ def generate(
     bytes for every image and mask. With `include_seeds`, the zips hold the project's seeds beside the samples.
     """
     _check(wanted, settings.max_count, store)
-    job = accept_job(wanted, idempotency_key, ledger, queue)
-    response.headers["Location"] = f"/jobs/{job.id}"
-    response.headers["Retry-After"] = str(_POLL_AFTER_S)
-    return JobView.of(job)
+    return accepted(accept_job(wanted, idempotency_key, ledger, queue), response)
 
 
 def _check(wanted: GenerateRequest, max_count: int, store: Store) -> None:

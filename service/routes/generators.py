@@ -4,7 +4,7 @@ import time
 from typing import Annotated, Any
 
 import anyio
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from service.dependencies import GeneratorId, PartsDep, StoreDep
@@ -15,19 +15,15 @@ from service.generators import every_generator, find_generator
 from service.openapi import problems
 from service.problems import Problem, not_found
 from service.records import GeneratorRecord, JobRecord, generator_key, rounded_truncation, samples_file
+from service.routes.accepted import IdempotencyKey, accepted
 from service.stores.protocol import ObjectMissing, Store
 from service.views import GeneratorList, GeneratorView, JobView
 
 router = APIRouter(prefix="/generators", tags=["generators"])
 
-_POLL_AFTER_S = 2
 _WAIT_S = 10.0
 _LOOK_EVERY_S = 0.25
 
-_IdempotencyKey = Annotated[
-    str | None,
-    Header(min_length=1, max_length=255, description="the same key and body again give the same job"),
-]
 _BINARY = {"type": "string", "format": "binary"}
 _UPLOAD: dict[str, Any] = {
     "requestBody": {
@@ -78,7 +74,7 @@ def list_generators(
     openapi_extra=_UPLOAD,
 )
 async def create_generator(
-    request: Request, response: Response, parts: PartsDep, idempotency_key: _IdempotencyKey = None
+    request: Request, response: Response, parts: PartsDep, idempotency_key: IdempotencyKey = None
 ) -> GeneratorView | JobView:
     """Upload a checkpoint (NVIDIA's `.pkl`, rosinality's `.pt`, labelmint's `.safetensors`), or images to train on.
 
@@ -110,7 +106,7 @@ def delete_generator(generator_id: GeneratorId, parts: PartsDep) -> None:
     responses=_MADE | problems(404, 422, 503),
 )
 def create_encoder(
-    generator_id: GeneratorId, response: Response, parts: PartsDep, idempotency_key: _IdempotencyKey = None
+    generator_id: GeneratorId, response: Response, parts: PartsDep, idempotency_key: IdempotencyKey = None
 ) -> GeneratorView | JobView:
     """Train the network that inverts images, on the generator's own samples; 200 if there is one already.
 
@@ -162,9 +158,7 @@ def _answer(made: GeneratorRecord | JobRecord, response: Response) -> GeneratorV
         response.status_code = 200
         response.headers["Location"] = f"/generators/{made.id}"
         return GeneratorView.of(made)
-    response.headers["Location"] = f"/jobs/{made.id}"
-    response.headers["Retry-After"] = str(_POLL_AFTER_S)
-    return JobView.of(made)
+    return accepted(made, response)
 
 
 def _read(store: Store, generator_id: str, file: str) -> bytes | None:

@@ -14,6 +14,7 @@ from service.ledger import JobFinished, JobMissing, Ledger
 from service.openapi import problems
 from service.problems import Problem, not_found
 from service.records import JobRecord, JobState, preview_key
+from service.requests import FitRequest
 from service.stores.protocol import ObjectMissing
 from service.views import JobList, JobView
 
@@ -92,10 +93,15 @@ def get_preview(job_id: JobId, ledger: LedgerDep, store: StoreDep) -> Response:
     try:
         preview = store.read(preview_key(job))
     except ObjectMissing:
-        made = "when the samples are packaged" if job.project_id else "while a generator is trained"
-        detail = f"The job is {job.state}; its preview is made {made}."
-        raise Problem(404, "no-preview", "No preview yet", detail) from None
+        raise Problem(404, "no-preview", "No preview yet", _why_no_preview(job)) from None
     return Response(preview, media_type="image/png", headers={"Cache-Control": "no-cache"})
+
+
+def _why_no_preview(job: JobRecord) -> str:
+    if isinstance(job.request, FitRequest):
+        return f"The job makes no samples; look at /projects/{job.project_id}/sheet.png once it has succeeded."
+    made = "when the samples are packaged" if job.project_id else "while a generator is trained"
+    return f"The job is {job.state}; its preview is made {made}."
 
 
 def find_job(ledger: Ledger, job_id: str) -> JobRecord:

@@ -3,16 +3,17 @@
 from typing import Any
 
 import anyio
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import Field
 
-from service.dependencies import LedgerDep, ProjectId, SettingsDep, StoreDep
+from service.dependencies import PartsDep, ProjectId, SettingsDep, StoreDep
+from service.json_body import json_only
+from service.label_schema import Record
 from service.openapi import problems
-from service.problems import Problem, not_found
+from service.problems import Problem
 from service.project_spec import ProjectSpec
 from service.projects import create_project as store_project
-from service.projects import every_project, find_project, fit_of, remove_project
-from service.records import ProjectRecord, labeler_key
-from service.stores.protocol import ObjectMissing, Store
+from service.projects import every_project, force_seeds, known_project, project_lock, read_fit_file, remove_project
 from service.upload_form import received_upload
 from service.views import ProjectList, ProjectSummary, ProjectView
 
@@ -84,6 +85,14 @@ _UPLOAD: dict[str, Any] = {
 }
 
 
+class ProjectChange(Record):
+    """What can be changed of a project without uploading it anew."""
+
+    forced_seeds: list[str] = Field(
+        description="NAMEs of all seeds that enter the fit however badly the generator rebuilds them"
+    )
+
+
 @router.post(
     "",
     status_code=201,
@@ -129,18 +138,34 @@ def list_projects(store: StoreDep) -> ProjectList:
 @router.get("/{project_id}", summary="Get a project", responses=problems(404, 503))
 def get_project(project_id: ProjectId, store: StoreDep) -> ProjectView:
     """The project with its labels and, for each seed, how it was fitted and how much of each label it has."""
-    return ProjectView.of(_project(store, project_id))
+    return ProjectView.of(known_project(store, project_id))
+
+
+@router.patch(
+    "/{project_id}",
+    summary="Change a project",
+    responses=problems(404, 413, 415, 422, 503),
+    dependencies=[Depends(json_only)],
+)
+def change_project(project_id: ProjectId, wanted: ProjectChange, parts: PartsDep) -> ProjectView:
+    """Force seeds into the fit, or no longer. The next fit heeds it; the report and the sheet stay those of the last.
+
+    `forced_seeds` is the whole list: a seed that it does not name is not forced.
+    """
+    with project_lock(parts.redis, project_id):
+        return ProjectView.of(force_seeds(parts.store, project_id, wanted.forced_seeds))
 
 
 @router.delete("/{project_id}", status_code=204, summary="Delete a project", responses=problems(404, 409, 503))
-def delete_project(project_id: ProjectId, store: StoreDep, ledger: LedgerDep) -> None:
+def delete_project(project_id: ProjectId, parts: PartsDep) -> None:
     """Remove the project and its seeds. Datasets made from it stay. 409 while unfinished jobs use it."""
-    _project(store, project_id)
-    users = [job.id for job in ledger.unfinished() if job.project_id == project_id]
+    known_project(parts.store, project_id)
+    users = [job.id for job in parts.ledger.unfinished() if job.project_id == project_id]
     if users:
         detail = f"{len(users)} unfinished jobs use the project; cancel them first: {', '.join(users[:5])}."
         raise Problem(409, "project-in-use", "Project in use", detail)
-    remove_project(store, project_id)
+    with project_lock(parts.redis, project_id):
+        remove_project(parts.store, project_id)
 
 
 @router.get(
@@ -151,20 +176,6 @@ def delete_project(project_id: ProjectId, store: StoreDep, ledger: LedgerDep) ->
 )
 def get_sheet(project_id: ProjectId, store: StoreDep) -> Response:
     """A picture of each seed, its reconstruction, its label, and the label predicted for the reconstruction."""
-    _project(store, project_id)
-    fit_key = fit_of(store, project_id)
-    try:
-        if fit_key is None:
-            raise ObjectMissing(project_id)
-        sheet = store.read(labeler_key(fit_key, "sheet.png"))
-    except ObjectMissing:
-        detail = "The fit has not run yet; POST /generate first."
-        raise Problem(404, "not-fitted", "Not fitted yet", detail) from None
+    known_project(store, project_id)
+    _, sheet = read_fit_file(store, project_id, "sheet.png")
     return Response(sheet, media_type="image/png", headers={"Cache-Control": "no-cache"})
-
-
-def _project(store: Store, project_id: str) -> ProjectRecord:
-    project = find_project(store, project_id)
-    if project is None:
-        raise not_found("project")
-    return project

@@ -8,10 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.dependencies import ProjectId, StoreDep
 from service.openapi import problems
-from service.problems import Problem, not_found
-from service.projects import find_project, fit_of
-from service.records import ProjectRecord, labeler_key
-from service.stores.protocol import ObjectMissing, Store
+from service.projects import known_project, read_fit_file
 
 router = APIRouter(prefix="/projects", tags=["projects"])
 
@@ -63,8 +60,8 @@ class LabelReport(BaseModel):
 @router.get("/{project_id}/report", summary="Learn how right the labels will be", responses=problems(404, 503))
 def get_report(project_id: ProjectId, store: StoreDep) -> LabelReport:
     """Figures from a cross-validation over the seeds, which of them were left out and why, and advice."""
-    project = _project(store, project_id)
-    key, data = _file_of_fit(store, project_id, "report.json")
+    project = known_project(store, project_id)
+    key, data = read_fit_file(store, project_id, "report.json")
     report = json.loads(data)
     names = {seed.index: seed.name for seed in project.seeds}
     seeds = [row | {"name": names.get(row["index"], f"seed {row['index']}")} for row in report.pop("seeds")]
@@ -79,25 +76,6 @@ def get_report(project_id: ProjectId, store: StoreDep) -> LabelReport:
 )
 def get_report_page(project_id: ProjectId, store: StoreDep) -> Response:
     """The report's figures and its advice on one page."""
-    _project(store, project_id)
-    _, page = _file_of_fit(store, project_id, "report.png")
+    known_project(store, project_id)
+    _, page = read_fit_file(store, project_id, "report.png")
     return Response(page, media_type="image/png", headers={"Cache-Control": "no-cache"})
-
-
-def _project(store: Store, project_id: str) -> ProjectRecord:
-    project = find_project(store, project_id)
-    if project is None:
-        raise not_found("project")
-    return project
-
-
-def _file_of_fit(store: Store, project_id: str, file: str) -> tuple[str, bytes]:
-    """The key of the project's last fit, and one of its files."""
-    fit_key = fit_of(store, project_id)
-    try:
-        if fit_key is None:
-            raise ObjectMissing(project_id)
-        return fit_key, store.read(labeler_key(fit_key, file))
-    except ObjectMissing:
-        detail = "The fit has not run yet; POST /generate first."
-        raise Problem(404, "not-fitted", "Not fitted yet", detail) from None

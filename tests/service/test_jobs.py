@@ -51,6 +51,9 @@ def test_a_running_job_shows_how_far_it_is(api: httpx.Client, api_ledger: Ledger
         "cancel": "/jobs/job-1/cancel",
         "preview": None,
         "download": {},
+        "report": None,
+        "report_png": None,
+        "sheet": None,
     }
 
 

@@ -116,7 +116,7 @@ def test_the_sheet_comes_with_the_fit(api: httpx.Client, api_store: FileStore) -
     project = post_files(api, good_files()).json()["id"]
     answer = api.get(f"/projects/{project}/sheet.png")
     assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-fitted")
-    assert "POST /generate first" in answer.json()["detail"]
+    assert f"POST /projects/{project}/fit runs it" in answer.json()["detail"]
     api_store.put(f"projects/{project}/fit.json", json.dumps({"fit_key": "abc"}).encode())
     assert api.get(f"/projects/{project}/sheet.png").status_code == 404
     api_store.put("labelers/abc/sheet.png", image_bytes())

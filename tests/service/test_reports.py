@@ -26,7 +26,7 @@ def test_the_report_comes_with_the_fit_and_names_the_seeds(api: httpx.Client, ap
     for file in ("report", "report.png"):
         answer = api.get(f"/projects/{project}/{file}")
         assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-fitted")
-        assert "POST /generate first" in answer.json()["detail"]
+        assert f"POST /projects/{project}/fit runs it" in answer.json()["detail"]
     api_store.put(f"projects/{project}/fit.json", json.dumps({"fit_key": "abc"}).encode())
     assert api.get(f"/projects/{project}/report").status_code == 404
     api_store.put("labelers/abc/report.json", json.dumps(REPORT).encode())

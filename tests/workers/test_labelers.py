@@ -13,6 +13,7 @@ from models.fitting.seed_labels import LabelTensors
 from models.fitting.training import train_labeler
 from models.fitting.twins import Twins, twins_of
 from models.labeler import Labeler
+from service.projects import force_seeds
 from service.records import JobRecord, Phase, ProjectRecord, labeler_key
 from service.requests import GenerateRequest
 from tests.workers.conftest import QUICK_FIT, NewJob
@@ -46,6 +47,18 @@ def test_seeds_that_cannot_be_fitted_are_refused_with_words(new_job: NewJob) -> 
     with pytest.raises(JobFailure, match="none of the 3 seeds") as refusal:
         ensure_labeler(bench, replace(QUICK_FIT, min_psnr_db=90.0))
     assert (refusal.value.error.code, refusal.value.error.retry) == ("fit-failed", False)
+
+
+def test_a_seed_forced_later_is_in_the_next_fit(new_job: NewJob) -> None:
+    bench = new_job("job", count=1, shard_size=1)
+    strict = replace(QUICK_FIT, min_psnr_db=90.0)
+    before = ensure_labeler(bench, QUICK_FIT)
+    bench = new_job("again", count=1, shard_size=1)
+    force_seeds(bench.store, PROJECT, ["sample-1"])
+    assert ensure_labeler(bench, QUICK_FIT) != before
+    report = read_report(bench.store, ensure_labeler(bench, strict))
+    assert [seed["included"] for seed in report["seeds"]] == [False, True, False]
+    assert report["seeds"][1]["reason"].startswith("forced into the fit")
 
 
 def test_a_fit_can_be_cancelled(new_job: NewJob) -> None:
