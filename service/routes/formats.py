@@ -10,7 +10,7 @@ from service.dataset_formats import packed_otherwise, unsuited_formats
 from service.dependencies import JobId, LedgerDep, QueueDep, StoreDep
 from service.json_body import json_only
 from service.openapi import problems
-from service.problems import Problem, invalid_request
+from service.problems import Problem, invalid_request, no_dataset
 from service.projects import find_project
 from service.records import JobRecord, JobState, ProjectRecord, shard_key
 from service.requests import DatasetFormat, GenerateRequest, PackageRequest, Packaging
@@ -78,7 +78,7 @@ def add_formats(
 
 def _finished(job: JobRecord) -> JobRecord:
     if not isinstance(job.request, GenerateRequest):
-        raise Problem(409, "no-dataset", "No dataset", "This job did not generate a dataset. Name the one that did.")
+        raise no_dataset()
     if job.state is not JobState.SUCCEEDED:
         detail = f"The job is {job.state}. Only a dataset of a job that has succeeded can be packed."
         raise Problem(409, "not-ready", "Not ready", detail)

@@ -164,3 +164,11 @@ def test_a_store_with_addresses_of_its_own_is_redirected_to(
     answer = client.get("/jobs/job-1/download?format=png")
     assert answer.status_code == 307
     assert httpx.get(answer.headers["location"]).content == b"zip"
+    head = client.head("/jobs/job-1/download?format=png", headers={"range": "bytes=1-"})
+    assert (head.status_code, head.headers["content-length"], head.content) == (206, "2", b"")
+    head = client.head("/jobs/job-1/download?format=png")
+    assert (head.status_code, head.headers["content-length"], head.content) == (200, "3", b"")
+    assert head.headers["etag"]
+    parts.store.delete("datasets/job-1/png.zip")
+    for method in ("GET", "HEAD"):
+        assert client.request(method, "/jobs/job-1/download?format=png").status_code == 410
