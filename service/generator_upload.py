@@ -1,7 +1,6 @@
 """Receiving what a generator is to be made of: spooled to disk, hashed as it comes in, and looked at from outside."""
 
 import hashlib
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from service.ids import IDENTIFIER
 from service.label_schema import Record
 from service.problems import Complaint, Problem, invalid_request, unsupported_media_type
 from service.requests import Identifier
@@ -24,7 +24,6 @@ _TEXT_BYTES = 64 * 1024
 _TEXTS = ("name", "id", "settings")
 _PARTS = (*Content, *_TEXTS)
 _RESOLUTIONS = (32, 64, 128, 256, 512, 1024)
-_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
 class TrainingSpec(Record):
@@ -142,7 +141,7 @@ def _check_names(texts: dict[str, str | None], complaints: list[Complaint]) -> N
     if name is not None and (len(name) > 64 or not name.isprintable()):
         remedy = "use at most 64 printable characters"
         complaints.append(Complaint(field="name", message="it is too long or not printable", remedy=remedy))
-    if generator_id is not None and not _ID.fullmatch(generator_id):
+    if generator_id is not None and not IDENTIFIER.fullmatch(generator_id):
         remedy = "use lower-case letters, digits and dashes, at most 64 of them"
         complaints.append(Complaint(field="id", message="it is not an id", remedy=remedy))
 
