@@ -11,15 +11,15 @@ from fastapi import Request
 from pydantic import Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.formparsers import MultiPartException
 
 from service.ids import IDENTIFIER
 from service.label_schema import Record
+from service.multipart import FormParser
 from service.problems import Complaint, Problem, invalid_request, unsupported_media_type
 from service.requests import Identifier
 from service.sniffing import Content, sniff
 
-_SPOOL_BYTES = 64 * 1024
 _TEXT_BYTES = 64 * 1024
 _TEXTS = ("name", "id", "settings")
 _PARTS = (*Content, *_TEXTS)
@@ -52,10 +52,8 @@ class GeneratorUpload:
     """Of a zip of images; None with a checkpoint."""
 
 
-class _Parser(MultiPartParser):
+class _Parser(FormParser):
     """Hashes the one file while it is written to the disk."""
-
-    spool_max_size = _SPOOL_BYTES
 
     def __init__(self, request: Request) -> None:
         super().__init__(
@@ -106,8 +104,8 @@ def _upload(form: FormData, sha256: str) -> GeneratorUpload:
         raise invalid_request(complaints)
     if content is None:
         raise _neither()
-    name = texts["name"] or PurePosixPath(_file_name(form, part)).stem[:64].strip()
-    printable = "".join(c for c in name if c.isprintable())
+    name = texts["name"] or PurePosixPath(_file_name(form, part)).stem[:64]
+    printable = "".join(c for c in name if c.isprintable()).strip()
     return GeneratorUpload(content, file, sha256, printable or None, texts["id"], training)
 
 
