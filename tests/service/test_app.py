@@ -109,6 +109,10 @@ def test_without_redis_the_service_says_so(settings: Settings, store: FileStore)
     assert (answer.status_code, answer.json()["type"]) == (503, "/problems/redis-unavailable")
     assert int(answer.headers["retry-after"]) > 0
     assert list(store.list("jobs/")) == []
+    metrics = client.get("/metrics")
+    assert metrics.status_code == 200
+    assert 'labelmint_http_requests_total{method="POST",route="/generate",status="503"} 1.0' in metrics.text
+    assert "labelmint_jobs" not in metrics.text
 
 
 def test_without_a_store_the_service_says_so(settings: Settings, tmp_path: Path) -> None:
