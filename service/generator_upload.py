@@ -179,6 +179,6 @@ def _described(content: Content) -> str:
 def _neither() -> Problem:
     detail = (
         "The file is neither a checkpoint (NVIDIA's .pkl, rosinality's .pt, or labelmint's own .safetensors) nor a zip "
-        "of PNG or JPEG images. Its content was looked at, not its name. Nothing was kept."
+        "of PNG, JPEG or WebP images. Its content was looked at, not its name. Nothing was kept."
     )
     return Problem(415, "unsupported-file", "Unsupported file", detail)

@@ -37,7 +37,7 @@ class FormatsWanted(Packaging):
     "/{job_id}/formats",
     status_code=202,
     summary="Pack a dataset in further formats",
-    responses=problems(404, 409, 410, 413, 415, 422, 503),
+    responses=problems(400, 404, 409, 410, 413, 415, 422, 503),
     dependencies=[Depends(json_only)],
 )
 def add_formats(

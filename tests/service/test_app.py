@@ -89,8 +89,17 @@ def test_the_document_describes_every_route(api: httpx.Client) -> None:
         for status, response in operation["responses"].items():
             if status >= "400":
                 assert list(response["content"]) == [PROBLEM], operation["operationId"]
+        if "requestBody" in operation:
+            assert {"400", "413", "415", "422"} <= operation["responses"].keys(), operation["operationId"]
     assert {"ProblemDocument", "Complaint"} <= set(document["components"]["schemas"])
     assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+def test_a_body_that_is_not_utf_8_is_400(api: httpx.Client, api_ledger: Any) -> None:
+    api_ledger.accept(make_job())
+    for path in ("/generate", "/jobs/job-1/formats"):
+        answer = api.post(path, content=b'{"a": "\xff"}', headers={"content-type": "application/json"})
+        assert (answer.status_code, answer.json()["type"]) == (400, "/problems/bad-request")
 
 
 def test_each_request_has_an_id(api: httpx.Client) -> None:
