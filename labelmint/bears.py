@@ -9,8 +9,6 @@ from rich.console import Console
 app = typer.Typer(no_args_is_help=True, help="Render toy bears, an image domain with exact labels.")
 console = Console(stderr=True)
 
-_KINDS = "segmentation,keypoints,depth,class"
-
 
 @app.callback()
 def bears() -> None:

@@ -16,7 +16,6 @@ from labelmint.user_error import UserError
 from labelmint.verify import Contents, DatasetBroken, verify_png_zip
 from service.settings import Settings
 
-_GENERATOR = "toy-bears"
 _POLL_S = 1
 _UNITS = {"invert": "seed steps", "fit": "steps", "generate": "samples", "package": "samples"}
 

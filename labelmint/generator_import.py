@@ -1,6 +1,5 @@
 """`labelmint generator import`: makes a checkpoint that somebody trained known to the service."""
 
-import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -9,12 +8,12 @@ import typer
 from rich.console import Console
 
 from labelmint.user_error import UserError, outages_as_errors, settings_or_error, store_or_error
+from service.ids import IDENTIFIER
 from service.records import GeneratorRecord
 from service.settings import Settings
 from service.stores.protocol import Store
 
 _console = Console(highlight=False, markup=False, soft_wrap=True)
-_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
 def import_checkpoint(
@@ -28,7 +27,7 @@ def import_checkpoint(
     from service.generators import derived_id, find_generator
     from workers.local_generators import file_sha256
 
-    if generator_id is not None and not _ID.fullmatch(generator_id):
+    if generator_id is not None and not IDENTIFIER.fullmatch(generator_id):
         raise UserError(f"--id {generator_id}: use lower-case letters, digits and dashes, at most 64 of them")
     settings = settings_or_error()
     store = store_or_error(settings)

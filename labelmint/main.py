@@ -133,7 +133,10 @@ def recover() -> None:
 def demo(
     count: Annotated[int, typer.Option(min=1, help="Samples to generate")] = 200,
     seeds: Annotated[int, typer.Option(min=1, max=50, help="Labeled toy bears to start from")] = 50,
-    data: Annotated[Path, typer.Option(help="Where the service keeps its files and the results go")] = Path("data"),
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Where the service keeps its files and the results go; LABELMINT_DATA_DIR if not given"),
+    ] = None,
 ) -> None:
     """Show the main job: labeled toy bears in, a labeled dataset out, over the service's own API."""
     from labelmint.demo import demo as run
@@ -142,4 +145,4 @@ def demo(
     if count > settings.max_count:
         raise UserError(f"--count: at most {settings.max_count} samples")
     with outages_as_errors():
-        run(settings, _console, count=count, seeds=seeds, data=data)
+        run(settings, _console, count=count, seeds=seeds, data=data or settings.data_dir)

@@ -1,6 +1,5 @@
 """`labelmint generator publish`: makes a trained generator known to the service."""
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -8,8 +7,10 @@ import typer
 from rich.console import Console
 
 from labelmint.user_error import UserError, outages_as_errors, settings_or_error, store_or_error
+from service.ids import IDENTIFIER
+from service.stores.protocol import Store
 
-_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_NAMED = 5
 
 
 def publish(
@@ -17,15 +18,16 @@ def publish(
     generator_id: Annotated[str, typer.Option("--id", help="What projects call it: letters a-z, digits and dashes")],
     name: Annotated[str | None, typer.Option(help="What people call it")] = None,
 ) -> None:
-    """Put a generator into the store, for projects to use."""
+    """Put a generator into the store, for projects to use. It replaces one of the same id that no project uses."""
     from models.checkpoint import CheckpointError
     from workers.publish import publish_generator
 
-    if not _ID.fullmatch(generator_id):
+    if not IDENTIFIER.fullmatch(generator_id):
         raise UserError(f"--id {generator_id}: use lower-case letters, digits and dashes, at most 64 of them")
     store = store_or_error(settings_or_error())
     try:
         with outages_as_errors():
+            _refuse_another(store, folder, generator_id)
             record = publish_generator(store, folder, generator_id, name or generator_id, "trained")
     except (CheckpointError, OSError) as refusal:
         raise UserError(f"{folder}: {refusal}") from None
@@ -33,3 +35,31 @@ def publish(
     Console().print(
         f"generator {record.id} of {record.resolution} × {record.resolution} pixels is in the store{without}"
     )
+
+
+def _refuse_another(store: Store, folder: Path, generator_id: str) -> None:
+    """Raises `UserError` if a generator with other weights has this id, and cannot give it up.
+
+    Projects fit their seeds to one generator's resolution and weights. A bundled one comes back when a worker starts.
+    """
+    from models.bundled import bundled_folders
+    from service.generators import find_generator
+    from service.projects import every_project
+    from workers.local_generators import WEIGHTS, file_sha256
+
+    if not (folder / WEIGHTS).is_file():
+        return  # publishing says what is wrong
+    sha256 = file_sha256(folder / WEIGHTS)
+    # The store may not have the bundled ones yet.
+    others = {file_sha256(place / WEIGHTS) for place in bundled_folders() if place.name == generator_id} - {sha256}
+    known = find_generator(store, generator_id)
+    is_another = known is not None and known.sha256 != sha256
+    if others or (known is not None and is_another and known.source == "bundled"):
+        raise UserError(f"--id {generator_id}: a generator that comes with labelmint has this id; choose another one")
+    projects = [project.id for project in every_project(store) if project.generator == generator_id]
+    if is_another and projects:
+        users = "1 project uses" if len(projects) == 1 else f"{len(projects)} projects use"
+        named = ", ".join(projects[:_NAMED]) + (", …" if len(projects) > _NAMED else "")
+        raise UserError(
+            f"--id {generator_id}: {users} another generator with this id; choose another one, or delete first: {named}"
+        )

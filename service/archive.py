@@ -29,6 +29,8 @@ _SUSPICIOUS_BYTES = 2**20
 _SUSPICIOUS_RATIO = 200
 _CHUNK = 1 << 18
 _DIRECTORY_BYTES_PER_MEMBER = 1024
+# A Mac adds one file to each that it zips.
+_WITH_DROPPINGS = 2
 _TAIL = (1 << 16) + 256
 _IN_MEMORY = 4 * 2**20
 
@@ -38,7 +40,7 @@ class ArchiveLimits:
     """How much an archive may hold."""
 
     members: int
-    """Members, folders included."""
+    """Members, folders included, and file managers' droppings left out; with those, twice as many."""
     unpacked_bytes: int
     """Bytes of all members together, both as the archive declares them and as they come out."""
 
@@ -56,7 +58,7 @@ class Archive:
         self.files: list[UploadedFile] = []
         self._left = limits.unpacked_bytes
         self._limits = limits
-        if _directory_bytes(stream) > limits.members * _DIRECTORY_BYTES_PER_MEMBER:
+        if _directory_bytes(stream) > _WITH_DROPPINGS * limits.members * _DIRECTORY_BYTES_PER_MEMBER:
             self._complain_of_members()
             return
         try:
@@ -80,7 +82,8 @@ class Archive:
         self.files = [UploadedFile(m.filename.removeprefix(top), partial(self._open, m)) for m in named]
 
     def _is_too_much(self, members: list[zipfile.ZipInfo]) -> bool:
-        if len(members) > self._limits.members:
+        meant = sum(not is_ignored(member.filename) for member in members)
+        if meant > self._limits.members or len(members) > _WITH_DROPPINGS * self._limits.members:
             self._complain_of_members()
         elif sum(member.file_size for member in members) > self._limits.unpacked_bytes:
             message = f"it unpacks to more than {self._limits.unpacked_bytes} bytes"

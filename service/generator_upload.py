@@ -1,7 +1,6 @@
 """Receiving what a generator is to be made of: spooled to disk, hashed as it comes in, and looked at from outside."""
 
 import hashlib
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,19 +11,19 @@ from fastapi import Request
 from pydantic import Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.formparsers import MultiPartException
 
+from service.ids import IDENTIFIER
 from service.label_schema import Record
+from service.multipart import FormParser
 from service.problems import Complaint, Problem, invalid_request, unsupported_media_type
 from service.requests import Identifier
 from service.sniffing import Content, sniff
 
-_SPOOL_BYTES = 64 * 1024
 _TEXT_BYTES = 64 * 1024
 _TEXTS = ("name", "id", "settings")
 _PARTS = (*Content, *_TEXTS)
 _RESOLUTIONS = (32, 64, 128, 256, 512, 1024)
-_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
 class TrainingSpec(Record):
@@ -53,10 +52,8 @@ class GeneratorUpload:
     """Of a zip of images; None with a checkpoint."""
 
 
-class _Parser(MultiPartParser):
+class _Parser(FormParser):
     """Hashes the one file while it is written to the disk."""
-
-    spool_max_size = _SPOOL_BYTES
 
     def __init__(self, request: Request) -> None:
         super().__init__(
@@ -107,8 +104,8 @@ def _upload(form: FormData, sha256: str) -> GeneratorUpload:
         raise invalid_request(complaints)
     if content is None:
         raise _neither()
-    name = texts["name"] or PurePosixPath(_file_name(form, part)).stem[:64].strip()
-    printable = "".join(c for c in name if c.isprintable())
+    name = texts["name"] or PurePosixPath(_file_name(form, part)).stem[:64]
+    printable = "".join(c for c in name if c.isprintable()).strip()
     return GeneratorUpload(content, file, sha256, printable or None, texts["id"], training)
 
 
@@ -142,7 +139,7 @@ def _check_names(texts: dict[str, str | None], complaints: list[Complaint]) -> N
     if name is not None and (len(name) > 64 or not name.isprintable()):
         remedy = "use at most 64 printable characters"
         complaints.append(Complaint(field="name", message="it is too long or not printable", remedy=remedy))
-    if generator_id is not None and not _ID.fullmatch(generator_id):
+    if generator_id is not None and not IDENTIFIER.fullmatch(generator_id):
         remedy = "use lower-case letters, digits and dashes, at most 64 of them"
         complaints.append(Complaint(field="id", message="it is not an id", remedy=remedy))
 
@@ -182,6 +179,6 @@ def _described(content: Content) -> str:
 def _neither() -> Problem:
     detail = (
         "The file is neither a checkpoint (NVIDIA's .pkl, rosinality's .pt, or labelmint's own .safetensors) nor a zip "
-        "of PNG or JPEG images. Its content was looked at, not its name. Nothing was kept."
+        "of PNG, JPEG or WebP images. Its content was looked at, not its name. Nothing was kept."
     )
     return Problem(415, "unsupported-file", "Unsupported file", detail)

@@ -1,6 +1,10 @@
-"""Names for new things."""
+"""Names for new things, and which names can be ids."""
 
+import re
 import secrets
+
+IDENTIFIER = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+"""An id in whole (`fullmatch`): lower-case letters, digits and dashes."""
 
 _ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable
 
+import redis
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -43,11 +44,16 @@ class _JobStates:
         return [GaugeMetricFamily("labelmint_jobs", "")]
 
     def collect(self) -> Iterable[Metric]:
-        """One figure a state, at the moment of the scrape."""
+        """One figure a state, at the moment of the scrape; nothing while Redis cannot be reached."""
+        try:
+            counts = self._ledger.counts()
+        except redis.RedisError as error:
+            _log.error("redis unavailable", reason=str(error))
+            return
         family = GaugeMetricFamily(
             "labelmint_jobs", "Unfinished jobs, and those that ended since Redis was wiped, by state", labels=["state"]
         )
-        for state, count in self._ledger.counts().items():
+        for state, count in counts.items():
             family.add_metric([state], count)
         yield family
 

@@ -77,6 +77,12 @@ def not_found(what: str) -> Problem:
     return Problem(404, "not-found", "Not found", f"There is no such {what}.")
 
 
+def no_dataset() -> Problem:
+    """409: a dataset is asked for of a job that makes something else."""
+    detail = "This job did not generate a dataset. Name the one that did."
+    return Problem(409, "no-dataset", "No dataset", detail)
+
+
 def unsupported_media_type(expected: str) -> Problem:
     """415: the body's content type is not the `expected` one."""
     return Problem(

@@ -21,7 +21,8 @@ from service.settings import Settings
 from service.stores.protocol import InvalidKey, ObjectMissing, Store, StoreUnavailable
 from service.uploads import UploadDamaged, UploadedFile
 
-_PROJECT_JSON_BYTES = 2**20
+PROJECT_JSON_BYTES = 2**20
+"""A `project.json` may have so many."""
 
 
 class ProjectFit(BaseModel):
@@ -169,9 +170,9 @@ def _spec(upload: Upload, settings: Settings) -> tuple[ProjectSpec | None, list[
             return None, [Complaint(file=PROJECT_FILE, message="it is missing", remedy=remedy)]
         try:
             with file.open() as stream:
-                data = stream.read(_PROJECT_JSON_BYTES + 1)
+                data = stream.read(PROJECT_JSON_BYTES + 1)
         except UploadDamaged as error:
             return None, [Complaint(file=PROJECT_FILE, message=str(error), remedy="make the upload anew")]
-    if len(data) > _PROJECT_JSON_BYTES:
-        return None, [Complaint(file=PROJECT_FILE, message=f"it is larger than {_PROJECT_JSON_BYTES} bytes")]
+    if len(data) > PROJECT_JSON_BYTES:
+        return None, [Complaint(file=PROJECT_FILE, message=f"it is larger than {PROJECT_JSON_BYTES} bytes")]
     return parse_project(data, settings.max_classes)

@@ -8,22 +8,17 @@ from typing import BinaryIO
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.formparsers import MultiPartException
 
 from service.archive import Archive, ArchiveLimits
+from service.multipart import FormParser
 from service.problems import Complaint, Problem, unsupported_media_type
-from service.projects import Upload
+from service.projects import PROJECT_JSON_BYTES, Upload
 from service.seed_files import FOLDERS
 from service.settings import Settings
 from service.uploads import UploadedFile, duplicate_complaints, is_ignored, name_complaint, shown
 
 _PARTS = ("archive", "files", "project")
-_SPOOL_BYTES = 64 * 1024
-
-
-class _Parser(MultiPartParser):
-    # Of 200 small files this much each stays in memory; the rest goes to the disk.
-    spool_max_size = _SPOOL_BYTES
 
 
 @asynccontextmanager
@@ -38,7 +33,7 @@ async def received_upload(request: Request, settings: Settings) -> AsyncIterator
         raise unsupported_media_type("multipart/form-data")
     max_files = _max_files(settings)
     try:
-        form = await _Parser(request.headers, request.stream(), max_files=max_files, max_fields=max_files).parse()
+        form = await FormParser(request.headers, request.stream(), max_files=max_files, max_fields=max_files).parse()
     except MultiPartException as error:
         raise Problem(400, "bad-multipart", "Unreadable multipart body", error.message) from error
     try:
@@ -82,13 +77,14 @@ def _add_loose(part: UploadFile | str, files: list[UploadedFile], complaints: li
 
 
 def _project_part(form: FormData, complaints: list[Complaint]) -> bytes | None:
+    """Its bytes; of one that is too large, so many that this shows."""
     parts = form.getlist("project")
     if len(parts) > 1:
         complaints.append(Complaint(field="project", message="it is sent more than once", remedy="send one"))
     if not parts:
         return None
     part = parts[0]
-    return part.encode() if isinstance(part, str) else part.file.read()
+    return part.encode() if isinstance(part, str) else part.file.read(PROJECT_JSON_BYTES + 1)
 
 
 @contextmanager

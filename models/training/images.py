@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -23,6 +24,9 @@ MINIMUM = 100
 
 LISTED = 1_000
 """Files that a report names; of more it gives the number."""
+
+RESERVE_BYTES = 2**30
+"""Of the disk, for the checkpoints of the training and for everything else that is on it."""
 
 _MOST_CROPS = 8
 _LAYOUT = 1
@@ -107,7 +111,7 @@ def prepare_images(
         progress: called with files done and files in all; may raise to stop, and then nothing is kept.
 
     Raises:
-        SourceRefused: nothing can be read there.
+        SourceRefused: nothing can be read there, or the disk has no room for the squares.
         TooFewImages: fewer than `minimum` images are sound.
         ValueError: no such fit.
         OSError: the cache cannot be written.
@@ -118,6 +122,9 @@ def prepare_images(
     key = hashlib.sha256(f"{_LAYOUT} {resolution} {fit} {files.key()}".encode()).hexdigest()[:16]
     path, facts = cache / f"images-{key}.u8", cache / f"images-{key}.json"
     if not facts.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".partial").unlink(missing_ok=True)  # of a preparation that was killed
+        _refuse_without_room(source, len(files.names), resolution, cache)
         report = _write(files, resolution, fit, path, progress)
         if report.images < minimum:
             path.unlink(missing_ok=True)
@@ -128,6 +135,20 @@ def prepare_images(
     report = PreparationReport.from_dict(json.loads(facts.read_text()))
     pixels = np.memmap(path, np.uint8, "r", shape=(report.images, resolution, resolution, 3))
     return TrainingImages(pixels, path, report)
+
+
+def _refuse_without_room(source: Path, images: int, side: int, cache: Path) -> None:
+    """A picture of a few hundred bytes may fill a square of megabytes, so what is sent bounds nothing.
+
+    Counts one square an image: the least if they are sound, and with `crop` and `stretch` the most.
+    """
+    needed = images * side**2 * 3
+    free = max(0, shutil.disk_usage(cache).free - RESERVE_BYTES)
+    if needed > free:
+        raise SourceRefused(
+            f"{source}: {images} images of {side} x {side} pixels take {needed} bytes of disk, and {free} are free for "
+            "them; take fewer images or a lower resolution, or free some disk"
+        )
 
 
 def _too_few(source: Path, report: PreparationReport, minimum: int) -> str:
@@ -149,7 +170,6 @@ def _write(
     progress: Callable[[int, int], None] | None,
 ) -> PreparationReport:
     """Write every sound picture's squares to `path`, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     preparation = _Preparation(resolution, fit, len(files.names), files.ignored)
     try:

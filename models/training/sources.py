@@ -131,6 +131,8 @@ class ZipSource:
         except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError, RuntimeError):
             raise SourceRefused(f"{path.name}: it is not a zip, or it is cut off; send a complete zip") from None
         members = [member for member in self._zip.infolist() if not member.is_dir()]
+        if len(members) > MAX_MEMBERS:
+            raise SourceRefused(f"{path.name}: it holds more than {MAX_MEMBERS} files; send fewer images")
         if sum(member.file_size for member in members) > MAX_UNPACKED_BYTES:
             raise SourceRefused(f"{path.name}: it unpacks to more than {MAX_UNPACKED_BYTES >> 30} GiB; send less")
         self._members = {member.filename: member for member in members}

@@ -9,9 +9,10 @@ from fastapi.responses import RedirectResponse, StreamingResponse
 
 from service.dependencies import JobId, LedgerDep, StoreDep
 from service.openapi import problems
-from service.problems import Problem
+from service.problems import Problem, no_dataset
 from service.ranges import RangeNotSatisfiable, parse_range
 from service.records import JobRecord, JobState
+from service.requests import GenerateRequest, PackageRequest
 from service.routes.jobs import find_job
 from service.stores.protocol import ObjectMissing, Store
 
@@ -41,7 +42,8 @@ def download(
 ) -> Response:
     """The zip of one format. A store with URLs of its own is redirected to; otherwise it is streamed from here.
 
-    409 until the job has succeeded; 410 if it failed or was cancelled.
+    409 until the job has succeeded, and for a job that makes no dataset; 410 if it failed or was cancelled, and once
+    the zip is gone from the store.
     """
     job = _succeeded(find_job(ledger, job_id))
     name = format or next(iter(job.outputs))
@@ -50,8 +52,6 @@ def download(
         made = ", ".join(sorted(job.outputs))
         raise Problem(404, "no-such-format", "No such format", f"The job made these formats: {made}.")
     file = f"labelmint-{job.id}-{name}.zip"
-    if url := store.presign(key, file):
-        return RedirectResponse(url, 307, {"Cache-Control": "no-store"})
     try:
         size = store.size(key)
     except ObjectMissing:
@@ -63,6 +63,9 @@ def download(
         headers["Last-Modified"] = format_datetime(job.finished, usegmt=True)
     if if_none_match is not None and etag in {tag.strip() for tag in if_none_match.split(",")}:
         return Response(status_code=304, headers=headers)
+    # A presigned URL holds for GET alone, so HEAD is answered from here.
+    if request.method == "GET" and (url := store.presign(key, file)):
+        return RedirectResponse(url, 307, {"Cache-Control": "no-store"})
     headers["Content-Disposition"] = f'attachment; filename="{file}"'
     if if_range is not None and if_range.strip() not in (etag, headers.get("Last-Modified")):
         range = None  # noqa: A001
@@ -70,6 +73,8 @@ def download(
 
 
 def _succeeded(job: JobRecord) -> JobRecord:
+    if not isinstance(job.request, GenerateRequest | PackageRequest):
+        raise no_dataset()
     if job.state is JobState.SUCCEEDED:
         return job
     if job.state.is_terminal:

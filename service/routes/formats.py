@@ -10,7 +10,7 @@ from service.dataset_formats import packed_otherwise, unsuited_formats
 from service.dependencies import JobId, LedgerDep, QueueDep, StoreDep
 from service.json_body import json_only
 from service.openapi import problems
-from service.problems import Problem, invalid_request
+from service.problems import Problem, invalid_request, no_dataset
 from service.projects import find_project
 from service.records import JobRecord, JobState, ProjectRecord, shard_key
 from service.requests import DatasetFormat, GenerateRequest, PackageRequest, Packaging
@@ -37,7 +37,7 @@ class FormatsWanted(Packaging):
     "/{job_id}/formats",
     status_code=202,
     summary="Pack a dataset in further formats",
-    responses=problems(404, 409, 410, 413, 415, 422, 503),
+    responses=problems(400, 404, 409, 410, 413, 415, 422, 503),
     dependencies=[Depends(json_only)],
 )
 def add_formats(
@@ -72,7 +72,7 @@ def add_formats(
 
 def _finished(job: JobRecord) -> JobRecord:
     if not isinstance(job.request, GenerateRequest):
-        raise Problem(409, "no-dataset", "No dataset", "This job did not generate a dataset. Name the one that did.")
+        raise no_dataset()
     if job.state is not JobState.SUCCEEDED:
         detail = f"The job is {job.state}. Only a dataset of a job that has succeeded can be packed."
         raise Problem(409, "not-ready", "Not ready", detail)

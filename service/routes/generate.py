@@ -54,7 +54,7 @@ _EXAMPLES = {
     "/generate",
     status_code=202,
     summary="Generate a dataset",
-    responses=problems(413, 415, 422, 503),
+    responses=problems(400, 413, 415, 422, 503),
     dependencies=[Depends(json_only)],
 )
 def generate(

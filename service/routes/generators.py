@@ -34,7 +34,7 @@ _UPLOAD: dict[str, Any] = {
                     "type": "object",
                     "properties": {
                         "checkpoint": _BINARY | {"description": "a trained generator; or:"},
-                        "images": _BINARY | {"description": "a zip of unlabeled PNG or JPEG images to train on"},
+                        "images": _BINARY | {"description": "a zip of unlabeled PNG, JPEG or WebP images to train on"},
                         "name": {"type": "string", "description": "what people call it; the file's name if left out"},
                         "id": {"type": "string", "description": "what projects call it; made from the content's hash"},
                         "settings": TrainingSpec.model_json_schema() | {"description": "how to train on `images`"},
@@ -134,8 +134,8 @@ async def get_samples(
 ) -> Response:
     """A grid of samples, with one row a class if the generator has classes.
 
-    That of 0.7 is there from the beginning. Others are drawn by a worker: the answer waits some seconds for that,
-    and is 503 with `Retry-After` if all workers are busy.
+    That of 0.7 comes with an imported or trained generator. Others, and all of a bundled one, are drawn by a worker
+    when somebody asks: the answer waits some seconds for that, and is 503 with `Retry-After` if all workers are busy.
     """
     file = samples_file(truncation)
     await run_in_threadpool(_generator, parts.store, generator_id)

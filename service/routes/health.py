@@ -50,7 +50,7 @@ def readiness(parts: PartsDep) -> Readiness:
 
 @router.get("/metrics", summary="Metrics", response_class=Response)
 def metrics(parts: PartsDep) -> Response:
-    """Requests, durations and jobs by state, in Prometheus' text format."""
+    """Requests, durations and jobs by state, in Prometheus' text format; without the jobs while Redis is down."""
     return Response(generate_latest(parts.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 

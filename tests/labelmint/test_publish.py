@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+from models.checkpoint import half, load_tensors, save_tensors
 from service.generators import find_generator
+from service.projects import remove_project
+from service.records import ProjectRecord
 from service.stores import FileStore
 from tests.labelmint.test_cli import labelmint
-from tests.workers.world import write_generator
+from tests.workers.world import CLASSES, write_generator
 
 
 def test_a_trained_generator_is_published(tmp_path: Path, store: FileStore) -> None:
@@ -23,3 +26,35 @@ def test_something_else_is_refused_in_one_line(tmp_path: Path) -> None:
         done = labelmint(tmp_path, "generator", "publish", folder, "--id", generator_id)
         assert done.returncode == 2
         assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_generator_that_is_needed_is_not_replaced(tmp_path: Path, store: FileStore) -> None:
+    """Its projects' seeds have its resolution, and their labelers know its features alone."""
+    write_generator(tmp_path / "run")
+    write_generator(tmp_path / "other")
+    weights = tmp_path / "other" / "weights.safetensors"
+    tensors, facts = load_tensors(weights, "generator")
+    save_tensors(weights, half(tensors), "generator", facts)
+    url = f"file://{tmp_path / 'store'}"
+
+    def publish(folder: str, generator_id: str) -> list[str]:
+        done = labelmint(tmp_path, "generator", "publish", folder, "--id", generator_id, LABELMINT_STORE_URL=url)
+        return done.stderr.strip().splitlines()
+
+    (refusal,) = publish("run", "toy-bears")
+    assert refusal == "Error: --id toy-bears: a generator that comes with labelmint has this id; choose another one"
+    assert publish("run", "cats") == []
+    first = find_generator(store, "cats")
+    project = ProjectRecord(id="p1", name="Cats", generator="cats", seeds=[], classes=CLASSES)
+    store.put(ProjectRecord.key("p1"), project.model_dump_json().encode())
+    (refusal,) = publish("other", "cats")
+    assert "--id cats: 1 project uses another generator with this id; choose another one" in refusal
+    assert refusal.endswith("delete first: p1")
+    assert publish("run", "cats") == []
+    assert find_generator(store, "cats") == first
+    remove_project(store, "p1")
+    assert publish("other", "cats") == []
+    second = find_generator(store, "cats")
+    assert first is not None
+    assert second is not None
+    assert first.sha256 != second.sha256

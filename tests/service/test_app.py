@@ -89,8 +89,17 @@ def test_the_document_describes_every_route(api: httpx.Client) -> None:
         for status, response in operation["responses"].items():
             if status >= "400":
                 assert list(response["content"]) == [PROBLEM], operation["operationId"]
+        if "requestBody" in operation:
+            assert {"400", "413", "415", "422"} <= operation["responses"].keys(), operation["operationId"]
     assert {"ProblemDocument", "Complaint"} <= set(document["components"]["schemas"])
     assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+def test_a_body_that_is_not_utf_8_is_400(api: httpx.Client, api_ledger: Any) -> None:
+    api_ledger.accept(make_job())
+    for path in ("/generate", "/jobs/job-1/formats"):
+        answer = api.post(path, content=b'{"a": "\xff"}', headers={"content-type": "application/json"})
+        assert (answer.status_code, answer.json()["type"]) == (400, "/problems/bad-request")
 
 
 def test_each_request_has_an_id(api: httpx.Client) -> None:
@@ -109,6 +118,10 @@ def test_without_redis_the_service_says_so(settings: Settings, store: FileStore)
     assert (answer.status_code, answer.json()["type"]) == (503, "/problems/redis-unavailable")
     assert int(answer.headers["retry-after"]) > 0
     assert list(store.list("jobs/")) == []
+    metrics = client.get("/metrics")
+    assert metrics.status_code == 200
+    assert 'labelmint_http_requests_total{method="POST",route="/generate",status="503"} 1.0' in metrics.text
+    assert "labelmint_jobs" not in metrics.text
 
 
 def test_without_a_store_the_service_says_so(settings: Settings, tmp_path: Path) -> None:
@@ -164,3 +177,11 @@ def test_a_store_with_addresses_of_its_own_is_redirected_to(
     answer = client.get("/jobs/job-1/download?format=png")
     assert answer.status_code == 307
     assert httpx.get(answer.headers["location"]).content == b"zip"
+    head = client.head("/jobs/job-1/download?format=png", headers={"range": "bytes=1-"})
+    assert (head.status_code, head.headers["content-length"], head.content) == (206, "2", b"")
+    head = client.head("/jobs/job-1/download?format=png")
+    assert (head.status_code, head.headers["content-length"], head.content) == (200, "3", b"")
+    assert head.headers["etag"]
+    parts.store.delete("datasets/job-1/png.zip")
+    for method in ("GET", "HEAD"):
+        assert client.request(method, "/jobs/job-1/download?format=png").status_code == 410

@@ -45,6 +45,21 @@ def test_a_zip_with_one_byte_changed_never_surprises(data: st.DataObject) -> Non
             assert len(stream.read()) <= LIMITS.unpacked_bytes
 
 
+def from_a_mac(files: int, droppings: int) -> Archive:
+    names = [f"seeds/images/{number}.png" for number in range(files)]
+    names += [f"__MACOSX/seeds/images/._{number}.png" for number in range(droppings)]
+    return Archive(io.BytesIO(zipped(dict.fromkeys(names, b"-"))), LIMITS)
+
+
+def test_what_a_file_manager_adds_is_not_counted() -> None:
+    full = from_a_mac(LIMITS.members, LIMITS.members)
+    assert full.complaints == []
+    assert [file.path for file in full.files] == [f"images/{number}.png" for number in range(LIMITS.members)]
+    for too_many in (from_a_mac(LIMITS.members + 1, 0), from_a_mac(1, 2 * LIMITS.members)):
+        assert [complaint.message for complaint in too_many.complaints] == ["it holds more than 100 members"]
+        assert too_many.files == []
+
+
 def test_real_bytes_are_counted_over_all_members() -> None:
     """Reading the same members again and again ends at the limit, too."""
     archive = Archive(io.BytesIO(zipped({"a": b"x" * 4000, "b": b"y" * 4000})), LIMITS)

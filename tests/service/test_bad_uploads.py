@@ -11,8 +11,10 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.datastructures import FormData, UploadFile
 
 from service.stores import FileStore
+from service.upload_form import _project_part
 from tests.service.uploads import (
     PROJECT,
     assert_refused,
@@ -299,6 +301,35 @@ def test_a_broken_multipart_body_is_400(api: httpx.Client) -> None:
     headers = {"content-type": "multipart/form-data"}
     answer = api.post("/projects", content=b"--x\r\n", headers=headers)
     assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
+
+
+@pytest.mark.parametrize("charset", ["undefined", "unicode_escape", "idna", "utf-7", "nonsense", "utf-8"])
+@pytest.mark.parametrize("path", ["/projects", "/generators"])
+def test_texts_are_utf_8_whatever_the_body_says(
+    api: httpx.Client, api_store: FileStore, path: str, charset: str
+) -> None:
+    """Many of Python's codecs raise errors of their own, or give characters that cannot be written again."""
+    lines = [
+        b"--b",
+        b'Content-Disposition: form-data; name="b\xc3\xa4r\\ud800"',
+        b"",
+        b"b\xc3\xa4r \\ud800",
+        b"--b--",
+        b"",
+    ]
+    headers = {"content-type": f"multipart/form-data; boundary=b; charset={charset}"}
+    answer = api.post(path, content=b"\r\n".join(lines), headers=headers)
+    assert answer.status_code == 422, answer.text
+    assert any(error.get("field", "").startswith("bär") for error in answer.json()["errors"])
+    assert [row.key for row in api_store.list()] == ["generators/toy/generator.json"]
+
+
+def test_of_a_project_part_that_is_too_large_no_more_is_read(api: httpx.Client, api_store: FileStore) -> None:
+    parts = {"archive": ("a.zip", zipped(good_files())), "project": ("project.json", b" " * (2**20 + 1))}
+    assert_refused(api.post("/projects", files=parts), api_store, "project.json", "larger than 1048576 bytes")
+    stream = io.BytesIO(bytes(4 * 2**20))
+    form = FormData([("project", UploadFile(stream, filename="project.json"))])
+    assert len(_project_part(form, []) or b"") == stream.tell() == 2**20 + 1
 
 
 @pytest.mark.parametrize("way", ["declared", "chunked"])

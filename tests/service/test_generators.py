@@ -273,6 +273,16 @@ def test_a_body_of_another_kind_is_refused(api: httpx.Client, api_store: FileSto
     assert kept(api_store) == []
 
 
+def test_a_file_name_of_blanks_is_no_name(api: httpx.Client, api_store: FileStore) -> None:
+    for blank in ("\u200b \u200b.pkl", " .pkl", "\u200b"):
+        answer = api.post("/generators", files={"checkpoint": (blank, PICKLE)})
+        assert answer.status_code == 202, answer.text
+        wanted = answer.json()["request"]
+        assert wanted["name"] == wanted["generator_id"]
+    answer = api.post("/generators", files={"checkpoint": ("\u200b Cats\u200b .pkl", SAFETENSORS)})
+    assert answer.json()["request"]["name"] == "Cats"
+
+
 def test_an_id_that_a_job_is_filling_is_taken(api: httpx.Client, api_store: FileStore) -> None:
     assert post(api, "checkpoint", PICKLE, id="mine").status_code == 202
     assert post(api, "checkpoint", SAFETENSORS, id="mine").status_code == 409

@@ -11,6 +11,7 @@ import pytest
 
 from service.ledger import Ledger
 from service.records import JobError, JobRecord, Phase
+from service.requests import EncodeRequest, ImportRequest, TrainRequest
 from service.stores import FileStore
 from tests.service.jobs import make_job
 from tests.service.uploads import image_bytes
@@ -203,6 +204,29 @@ def test_nothing_is_downloaded_before_the_end(api: httpx.Client, api_ledger: Led
     api_ledger.fail(job.id, JobError(code="fit-failed", message="The seeds could not be inverted.", retry=False))
     answer = api.get(f"/jobs/{job.id}/download")
     assert (answer.status_code, answer.json()["detail"]) == (410, "The seeds could not be inverted.")
+
+
+@pytest.mark.parametrize(
+    "request_of_job",
+    [
+        ImportRequest(generator_id="cats", name="Cats", sha256="0" * 64),
+        TrainRequest(generator_id="cats", name="Cats", sha256="0" * 64, resolution=64),
+        EncodeRequest(generator_id="cats"),
+    ],
+    ids=["import", "train", "encode"],
+)
+def test_a_job_about_a_generator_has_no_dataset(
+    api: httpx.Client, api_ledger: Ledger, request_of_job: ImportRequest | TrainRequest | EncodeRequest
+) -> None:
+    api_ledger.accept(JobRecord(id="gen-1", request=request_of_job))
+    for end in (False, True):
+        if end:
+            api_ledger.start("gen-1")
+            api_ledger.succeed("gen-1", {})
+        for query in ("", "?format=png"):
+            answer = api.get(f"/jobs/gen-1/download{query}")
+            assert (answer.status_code, answer.json()["type"]) == (409, "/problems/no-dataset")
+            assert "Name the one that did" in answer.json()["detail"]
 
 
 def test_another_format_or_a_lost_dataset_is_told(api: httpx.Client, api_store: FileStore, done: str) -> None:

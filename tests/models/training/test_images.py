@@ -1,6 +1,7 @@
 """Pictures of all kinds, whole and hostile, in folders and zips."""
 
 import io
+import shutil
 import stat
 import struct
 import zipfile
@@ -16,7 +17,7 @@ from PIL import Image
 from models.training import reading, sources
 from models.training.batches import draw_batch
 from models.training.bears import render_training_bears
-from models.training.images import TooFewImages, prepare_images
+from models.training.images import RESERVE_BYTES, TooFewImages, prepare_images
 from models.training.sources import SourceRefused
 from tests.models.training.subjects import save_pictures
 
@@ -263,6 +264,42 @@ def test_what_is_no_zip_is_refused(tmp_path: Path, damage: str) -> None:
         data = data[: end + 12] + struct.pack("<I", 2**31) + data[end + 16 :]
     path.write_bytes(data)
     with pytest.raises(SourceRefused, match="more than 200000 files" if damage == "directory" else "not a zip"):
+        prepare(path, tmp_path)
+
+
+def test_squares_that_the_disk_cannot_hold_are_refused_before_one_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = as_zip(save_pictures(tmp_path / "in", 4), tmp_path / "in.zip")
+    name = prepare(source, tmp_path / "elsewhere").path.name
+    squares, room = 4 * 8 * 8 * 3, 0
+    real = shutil.disk_usage
+
+    def disk_of_little_room(path: Path) -> object:
+        return real(path)._replace(free=RESERVE_BYTES + room - sum(file.stat().st_size for file in path.iterdir()))
+
+    monkeypatch.setattr(shutil, "disk_usage", disk_of_little_room)
+    room = squares - 1
+    words = (
+        rf"in\.zip: 4 images of 8 x 8 pixels take {squares} bytes of disk, and {room} are free .*; take fewer images"
+    )
+    with monkeypatch.context() as unread:
+        unread.delattr(sources.ZipSource, "read")
+        with pytest.raises(SourceRefused, match=words):
+            prepare(source, tmp_path)
+    assert list((tmp_path / "cache").iterdir()) == []
+    room = squares
+    (tmp_path / "cache" / name).with_suffix(".partial").write_bytes(b"left by one that was killed")
+    assert len(prepare(source, tmp_path).pixels) == 4
+    assert len(prepare(source, tmp_path).pixels) == 4, "found again, they need no more room"
+
+
+def test_a_zip_of_too_many_files_is_refused_by_their_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short names make a directory that is small for what it lists."""
+    monkeypatch.setattr(sources, "MAX_MEMBERS", 4)
+    assert len(prepare(as_zip(save_pictures(tmp_path / "in", 4), tmp_path / "in.zip"), tmp_path).pixels) == 4
+    path = as_zip(save_pictures(tmp_path / "more", 5), tmp_path / "more.zip")
+    with pytest.raises(SourceRefused, match="more than 4 files"):
         prepare(path, tmp_path)
 
 
