@@ -57,7 +57,7 @@ class Balance(Record):
 
     model_config = ConfigDict(serialize_by_alias=True)  # a record is read as it was written
 
-    classes: dict[Name, int] = Field(
+    classes: dict[Name, Annotated[int, Field(ge=1)]] = Field(
         default_factory=dict,
         alias="class",
         description="attribute value → samples that show it; `attribute=value` where a value is of several attributes",
