@@ -65,7 +65,9 @@ class Balance(Record):
     coverage: dict[Name, Coverage] = Field(
         default_factory=dict, description="segmentation class → samples that show it"
     )
-    max_attempts: int = Field(default=64, ge=1, le=10_000, description="draws for one sample before it is given up on")
+    max_attempts: int = Field(
+        default=64, ge=1, le=10_000, description="draws for a sample that is to show something before it is given up on"
+    )
 
     @property
     def samples(self) -> int:
