@@ -163,9 +163,9 @@ def labeled_samples(
         ignore_fraction: share of each image's pixels, the most uncertain ones, whose mask is 255.
         condition: the class of a conditional generator; without one, its classes take turns by index.
         wish: index → what that sample is to show, a pure function.
-        max_attempts: candidates for a sample with a wish; others have `ATTEMPTS`, as they do in a job without wishes. If
-            none of them will do, the least uncertain of those that show what was wished for is delivered; if none shows
-            it, the least uncertain of all, with `met` false.
+        max_attempts: candidates for a sample with a wish; others have `ATTEMPTS`, as in a job without wishes. If none
+            of them will do, the least uncertain of those that show what was wished for is delivered; if none shows it,
+            the least uncertain of all, with `met` false.
         watch: called before each batch, and may raise: a wish that is hard to meet takes many batches for one sample.
 
     Raises:

@@ -8,7 +8,10 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from math import gcd
 
-from service.balance import BalanceItem
+from models.sampling import Wish
+from service.balance import BalanceItem, look_up
+from service.label_schema import LabelSchema
+from service.requests import GenerateRequest
 
 _STEP = 0.41421356237309515
 """√2 − 1: multiples of it fill a ring evenly. Parts of a dataset go by the golden ratio: were it used here as well, a
@@ -31,3 +34,17 @@ def item_of_index(items: Sequence[BalanceItem], count: int) -> Callable[[int], B
         return items[line] if line < len(items) else None
 
     return item
+
+
+def wish_of_index(request: GenerateRequest, schema: LabelSchema) -> Callable[[int], Wish | None] | None:
+    """What each sample of a job is wished to show, by its index; None without a balance."""
+    items = look_up(request.balance, schema)[0] if request.balance else []
+    if not items:
+        return None
+    item = item_of_index(items, request.count)
+
+    def wish(index: int) -> Wish | None:
+        found = item(index)
+        return None if found is None else Wish(found.attribute, found.coverage)
+
+    return wish

@@ -9,10 +9,9 @@ from tempfile import TemporaryDirectory
 from models.bundle import load_bundle
 from models.device import choose_device
 from models.labeler import Labeler
-from models.sampling import ATTEMPTS, Sample, Wish, labeled_samples
-from service.balance import BalanceItem, look_up
+from models.sampling import ATTEMPTS, Sample, labeled_samples
 from service.records import labeler_key, shard_key
-from workers.balance import item_of_index
+from workers.balance import wish_of_index
 from workers.cores import usable_cores
 from workers.lanes import Watch, in_lanes
 from workers.local_generators import fetch_generator
@@ -79,9 +78,7 @@ def _samples(bench: Workbench, plan: Plan, indices: range) -> Iterator[Sample]:
         weights.write_bytes(bench.store.read(labeler_key(plan.fit_key, weights.name)))
         labeler = Labeler.load(weights, device)
     request = bench.job.generate
-    items = look_up(request.balance, bench.project)[0] if request.balance else []
-    item = item_of_index(items, request.count)
-
+    wish = wish_of_index(request, bench.project)
     look = Throttle(PROGRESS_INTERVAL_S)
 
     def stop_if_cancelled() -> None:
@@ -98,16 +95,12 @@ def _samples(bench: Workbench, plan: Plan, indices: range) -> Iterator[Sample]:
             request.discard_fraction,
             ignore_fraction=request.ignore_fraction,
             condition=request.condition,
-            wish=(lambda index: _wish(item(index))) if items else None,
+            wish=wish,
             max_attempts=request.balance.max_attempts if request.balance else ATTEMPTS,
             watch=watch,
         )
 
     return in_lanes(make, indices, bundle, stop_if_cancelled)
-
-
-def _wish(item: BalanceItem | None) -> Wish | None:
-    return None if item is None else Wish(item.attribute, item.coverage)
 
 
 def _timed(samples: Iterator[Sample], clock: StageClock) -> Iterator[Sample]:
