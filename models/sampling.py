@@ -152,6 +152,7 @@ def labeled_samples(
     wish: Callable[[int], Wish | None] | None = None,
     max_attempts: int = ATTEMPTS,
     watch: Callable[[], None] = lambda: None,
+    report: Callable[[int, int], None] = lambda _judged, _settled: None,
 ) -> Iterator[Sample]:
     """The samples of `indices`, in order; memory does not grow with their number.
 
@@ -167,6 +168,7 @@ def labeled_samples(
             of them will do, the least uncertain of those that show what was wished for is delivered; if none shows it,
             the least uncertain of all, with `met` false.
         watch: called before each batch, and may raise: a wish that is hard to meet takes many batches for one sample.
+        report: called after each batch with how many candidates were judged in it, and how many samples settled.
 
     Raises:
         ValueError: a condition that the generator does not have, or no attempts.
@@ -197,12 +199,16 @@ def labeled_samples(
             if classes and condition is None:
                 classes[row] = pending.index % conditions
         candidates = source.make(z, classes)
+        judged, settled = 0, 0
         for row, pending in enumerate(batch):
             if pending.index not in schedule.pending:
                 continue
+            judged += 1
             if (sample := pending.judge(candidates, row, threshold)) is not None:
                 finished[pending.index] = sample
                 del schedule.pending[pending.index]
+                settled += 1
+        report(judged, settled)
         while next_out in finished:
             yield finished.pop(next_out)
             next_out += 1

@@ -224,6 +224,27 @@ def test_a_wish_that_cannot_be_met_says_so(tiny_bundle: GeneratorBundle, labeler
         assert (sample.met, sample.attempts, sample.uncertainty) == (False, 3, best.uncertainty)
 
 
+def test_draws_are_reported_while_nothing_comes_out(tiny_bundle: GeneratorBundle, labeler: Labeler) -> None:
+    told: list[tuple[int, int]] = []
+    samples = labeled_samples(
+        tiny_bundle,
+        labeler,
+        5,
+        range(80),
+        1.0,
+        0.5,
+        wish=lambda index: Wish(coverage=(1, 1.1)) if index == 0 else None,
+        max_attempts=700,
+        report=lambda judged, settled: told.append((judged, settled)),
+    )
+    first = next(samples)
+    assert (first.index, first.attempts) == (0, 700)
+    assert len(told) > 10
+    everything = [first, *samples]
+    assert sum(judged for judged, _ in told) == sum(sample.attempts for sample in everything)
+    assert sum(settled for _, settled in told) == 80
+
+
 def test_batches_are_full_while_there_is_something_to_draw(
     tiny_bundle: GeneratorBundle, labeler: Labeler, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from models.bundle import load_bundle
 from models.labeler import Labeler
 from models.sampling import Wish, labeled_samples
-from service.records import labeler_key
+from service.ledger import Ledger
+from service.records import Phase, labeler_key
 from tests.workers.conftest import NewJob
 from tests.workers.world import write_generator
 from workers.dataset import read_samples
@@ -78,3 +80,23 @@ def test_shards_hold_what_was_asked_for(new_job: NewJob, tmp_path: Path) -> None
         assert np.count_nonzero(read_mask(version.mask) == 255) == 16 * 16 / 8
         if wish == Wish(coverage=(2, 0.99)):
             assert (version.facts.met, version.facts.attempts) == (False, 5)
+
+
+def test_a_rare_wish_is_told_while_nothing_comes_of_it(new_job: NewJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.shard.PROGRESS_INTERVAL_S", 0.0)
+    told: list[tuple[int, int, float]] = []
+    tell = Ledger.tell_draws
+
+    def tell_draws(ledger: Ledger, job_id: str, shard: int, judged: int, settled: int) -> None:
+        told.append((judged, settled, float(ledger.get(job_id).progress.details["busy.generate"])))
+        tell(ledger, job_id, shard, judged, settled)
+
+    monkeypatch.setattr(Ledger, "tell_draws", tell_draws)
+    balance = {"coverage": {"light": {"samples": 4, "min_share": 0.99}}, "max_attempts": 500}
+    bench = new_job("job", 4, 2, balance=balance)
+    bench.ledger.enter_phase("job", Phase.GENERATE, 4)
+    assert len(made(bench)) == 4
+    waiting = [busy for judged, settled, busy in told if judged > 200 and settled == 0]
+    assert min(waiting) > 0, "the stage is at work although it has delivered nothing"
+    assert [counts for *counts, _ in told].count([1000, 2]) >= 2
+    assert bench.ledger.get("job").progress.details["acceptance"] == 4 / 2000
