@@ -31,12 +31,12 @@ class Candidates:
     kinds: dict[str, list[float]]
 
     def labels(self, row: int) -> ImageLabels:
-        """The labels of one candidate, copied, so that they do not keep the batch in memory."""
+        """The labels of one candidate, as views that keep the whole batch in memory."""
         return ImageLabels(
-            None if self.masks is None else self.masks[row].copy(),
-            None if self.keypoints is None else self.keypoints[row].copy(),
-            None if self.depth is None else self.depth[row].copy(),
-            None if self.attributes is None else self.attributes[row].copy(),
+            None if self.masks is None else self.masks[row],
+            None if self.keypoints is None else self.keypoints[row],
+            None if self.depth is None else self.depth[row],
+            None if self.attributes is None else self.attributes[row],
         )
 
 

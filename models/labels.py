@@ -21,6 +21,15 @@ class ImageLabels:
     depth: npt.NDArray[np.float32] | None = None
     attributes: npt.NDArray[np.int64] | None = None
 
+    def copy(self) -> "ImageLabels":
+        """The same labels in arrays of their own."""
+        return ImageLabels(
+            None if self.mask is None else self.mask.copy(),
+            None if self.keypoints is None else self.keypoints.copy(),
+            None if self.depth is None else self.depth.copy(),
+            None if self.attributes is None else self.attributes.copy(),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class LabelLayout:

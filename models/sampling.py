@@ -7,7 +7,7 @@ for come out.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from models.labeling import LabelingKernel
 from models.labels import ImageLabels
 
 ATTEMPTS = 16
-"""Draws for a sample unless told otherwise; if none of them will do, the best is delivered."""
+"""Draws for a sample without a wish; if none of them will do, the best is delivered."""
 
 WAITING_BYTES = 64 * 2**20
 """About how much finished samples may take while they wait for an earlier one."""
@@ -66,46 +66,44 @@ class Wish:
     attribute: tuple[int, int] | None = None
     coverage: tuple[int, float] | None = None
 
-    def met(self, candidates: Candidates, row: int) -> bool:
-        """Whether a candidate shows it; never, if the labels have no such kind."""
+    def met(self, labels: ImageLabels) -> bool:
+        """Whether an image with these labels shows it; never, if they have no such kind."""
         if self.attribute is not None:
             place, value = self.attribute
-            if candidates.attributes is None or candidates.attributes[row, place] != value:
+            if labels.attributes is None or labels.attributes[place] != value:
                 return False
         if self.coverage is not None:
             index, least = self.coverage
-            if candidates.masks is None or np.count_nonzero(candidates.masks[row] == index) < (
-                least * candidates.masks[row].size
-            ):
+            if labels.mask is None or np.count_nonzero(labels.mask == index) < least * labels.mask.size:
                 return False
         return True
 
 
 @dataclass(slots=True)
 class _Pending:
-    """An index without its sample yet. drawn: attempts handed out; judged: attempts looked at."""
+    """An index without its sample yet. limit: attempts at most; drawn: attempts handed out; judged: attempts looked
+    at."""
 
     index: int
     wish: Wish | None
+    limit: int
     drawn: int = 0
     judged: int = 0
     best: Sample | None = field(default=None)
 
-    def judge(self, candidates: Candidates, row: int, threshold: float, max_attempts: int) -> Sample | None:
+    def judge(self, candidates: Candidates, row: int, threshold: float) -> Sample | None:
         """Look at the next attempt; the sample, once it is settled."""
         self.judged += 1
         uncertainty = candidates.uncertainty[row]
-        met = self.wish is None or self.wish.met(candidates, row)
+        labels = candidates.labels(row)
+        met = self.wish is None or self.wish.met(labels)
         if self.best is None or (not met, uncertainty) < (not self.best.met, self.best.uncertainty):
             kinds = {kind: values[row] for kind, values in candidates.kinds.items()}
-            image, labels = candidates.images[row].copy(), candidates.labels(row)
-            self.best = Sample(self.index, image, labels, uncertainty, kinds, self.judged, met)
+            image = candidates.images[row].copy()
+            self.best = Sample(self.index, image, labels.copy(), uncertainty, kinds, self.judged, met)
         if met and uncertainty <= threshold:
             return self.best
-        if self.judged < max_attempts:
-            return None
-        best = self.best
-        return Sample(best.index, best.image, best.labels, best.uncertainty, best.kinds, max_attempts, best.met)
+        return replace(self.best, attempts=self.limit) if self.judged == self.limit else None
 
 
 class _Schedule:
@@ -123,7 +121,9 @@ class _Schedule:
         for pending in self.pending.values():
             self._draw(pending, batch, size)
         while len(batch) < size and new > 0 and (index := next(self.upcoming, None)) is not None:
-            pending = self.pending[index] = _Pending(index, self.wish(index) if self.wish else None)
+            wish = self.wish(index) if self.wish else None
+            limit = ATTEMPTS if wish is None else self.max_attempts
+            pending = self.pending[index] = _Pending(index, wish, limit)
             self._draw(pending, batch, size)
             new -= 1
         drawn = -1
@@ -134,7 +134,7 @@ class _Schedule:
         return batch
 
     def _draw(self, pending: _Pending, batch: list[_Pending], size: int) -> None:
-        if len(batch) < size and pending.drawn < self.max_attempts:
+        if len(batch) < size and pending.drawn < pending.limit:
             pending.drawn += 1
             batch.append(pending)
 
@@ -152,6 +152,7 @@ def labeled_samples(
     wish: Callable[[int], Wish | None] | None = None,
     max_attempts: int = ATTEMPTS,
     watch: Callable[[], None] = lambda: None,
+    report: Callable[[int, int], None] = lambda _judged, _settled: None,
 ) -> Iterator[Sample]:
     """The samples of `indices`, in order; memory does not grow with their number.
 
@@ -163,9 +164,11 @@ def labeled_samples(
         ignore_fraction: share of each image's pixels, the most uncertain ones, whose mask is 255.
         condition: the class of a conditional generator; without one, its classes take turns by index.
         wish: index → what that sample is to show, a pure function.
-        max_attempts: candidates for one sample. If none of them will do, the least uncertain of those that show what
-            was wished for is delivered; if none shows it, the least uncertain of all, with `met` false.
+        max_attempts: candidates for a sample with a wish; others have `ATTEMPTS`, as in a job without wishes. If none
+            of them will do, the least uncertain of those that show what was wished for is delivered; if none shows it,
+            the least uncertain of all, with `met` false.
         watch: called before each batch, and may raise: a wish that is hard to meet takes many batches for one sample.
+        report: called after each batch with how many candidates were judged in it, and how many samples settled.
 
     Raises:
         ValueError: a condition that the generator does not have, or no attempts.
@@ -196,12 +199,16 @@ def labeled_samples(
             if classes and condition is None:
                 classes[row] = pending.index % conditions
         candidates = source.make(z, classes)
+        judged, settled = 0, 0
         for row, pending in enumerate(batch):
             if pending.index not in schedule.pending:
                 continue
-            if (sample := pending.judge(candidates, row, threshold, max_attempts)) is not None:
+            judged += 1
+            if (sample := pending.judge(candidates, row, threshold)) is not None:
                 finished[pending.index] = sample
                 del schedule.pending[pending.index]
+                settled += 1
+        report(judged, settled)
         while next_out in finished:
             yield finished.pop(next_out)
             next_out += 1

@@ -84,11 +84,14 @@ class Ledger:
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.hgetall(_live(job_id))
         pipeline.hvals(_shards(job_id))
+        pipeline.hvals(_draws(job_id))
         pipeline.zrange(_notes(job_id), 0, -1)
         pipeline.time()
-        live, shards, notes, (seconds, micros) = pipeline.execute()
+        live, shards, draws, notes, (seconds, micros) = pipeline.execute()
         fields = {name.decode(): value.decode() for name, value in live.items()}
-        return _merged(job, fields, [int(done) for done in shards], [n.decode() for n in notes], seconds + micros / 1e6)
+        if fields.get("phase") == Phase.GENERATE:
+            fields |= _generated(shards, draws, json.loads(fields.get("details", "{}")))
+        return _merged(job, fields, [note.decode() for note in notes], seconds + micros / 1e6)
 
     def list(self, prefix: str = "") -> Iterator[JobRecord]:
         """Every job whose id starts with `prefix`, in the order of their ids."""
@@ -167,6 +170,11 @@ class Ledger:
     def advance_shard(self, job_id: str, shard: int, done: int) -> None:
         """`done` samples of this shard are made. A shard made twice counts once."""
         self._redis.hset(_shards(job_id), str(shard), str(done))
+
+    def tell_draws(self, job_id: str, shard: int, judged: int, settled: int) -> None:
+        """For this shard, so many candidates were judged and so many samples settled. While samples are generated, a
+        job's details have the share of the two over all shards as `acceptance`. A shard made twice counts once."""
+        self._redis.hset(_draws(job_id), str(shard), f"{judged} {settled}")
 
     def shard_finished(self, job_id: str, shard: int) -> bool:
         """Note that a shard lies in the store. Returns whether all of them now do.
@@ -269,6 +277,10 @@ def _shards(job_id: str) -> str:
     return f"labelmint:job:{job_id}:shards"
 
 
+def _draws(job_id: str) -> str:
+    return f"labelmint:job:{job_id}:draws"
+
+
 def _finished(job_id: str) -> str:
     return f"labelmint:job:{job_id}:finished"
 
@@ -278,14 +290,21 @@ def _notes(job_id: str) -> str:
 
 
 def _keys(job_id: str) -> tuple[str, ...]:
-    return _live(job_id), _shards(job_id), _finished(job_id), _notes(job_id)
+    return _live(job_id), _shards(job_id), _draws(job_id), _finished(job_id), _notes(job_id)
 
 
-def _merged(job: JobRecord, live: dict[str, str], shards: "list[int]", notes: "list[str]", time: float) -> JobRecord:
+def _generated(shards: "list[bytes]", draws: "list[bytes]", details: dict[str, Any]) -> dict[str, str]:
+    """What the shards have done and what they tell, in the fields of a phase with one writer."""
+    judged, settled = (sum(int(shard.split()[place]) for shard in draws) for place in (0, 1))
+    if judged:
+        details["acceptance"] = round(settled / judged, 4)
+    return {"done": str(sum(int(done) for done in shards)), "details": json.dumps(details)}
+
+
+def _merged(job: JobRecord, live: dict[str, str], notes: "list[str]", time: float) -> JobRecord:
     known: dict[str, Any] = {name: live[name] for name in ("state", "phase", "fit_key", "started") if name in live}
     known |= {name: int(live[name]) for name in ("shards", "shard_size") if name in live}
-    done = sum(shards) if live.get("phase") == Phase.GENERATE else int(live.get("done", 0))
-    total = int(live.get("total", 0))
+    done, total = int(live.get("done", 0)), int(live.get("total", 0))
     elapsed = time - float(live.get("phase_started", time))
     rate = done / elapsed if done > 0 and elapsed > 0 else None
     eta_s = max(0, total - done) / rate if rate else None

@@ -57,7 +57,7 @@ class Balance(Record):
 
     model_config = ConfigDict(serialize_by_alias=True)  # a record is read as it was written
 
-    classes: dict[Name, int] = Field(
+    classes: dict[Name, Annotated[int, Field(ge=1)]] = Field(
         default_factory=dict,
         alias="class",
         description="attribute value → samples that show it; `attribute=value` where a value is of several attributes",
@@ -65,7 +65,9 @@ class Balance(Record):
     coverage: dict[Name, Coverage] = Field(
         default_factory=dict, description="segmentation class → samples that show it"
     )
-    max_attempts: int = Field(default=64, ge=1, le=10_000, description="draws for one sample before it is given up on")
+    max_attempts: int = Field(
+        default=64, ge=1, le=10_000, description="draws for a sample that is to show something before it is given up on"
+    )
 
     @property
     def samples(self) -> int:

@@ -146,7 +146,7 @@ class DatasetCard:
                 f"{wish.samples} with {wish.min_share:.1%} of {name} or more"
                 for name, wish in request.balance.coverage.items()
             ]
-            outcome = "all met" if not tally.unmet else f"{tally.unmet} samples do not show what was wished of them"
+            outcome = "all met" if not tally.unmet else f"{tally.unmet} images do not show what was wished of them"
             told["balance"] = f"{'; '.join(wishes)}: {outcome}"
         told["candidates drawn"] = f"{tally.draws} for {tally.sources} samples"
         return told
@@ -158,10 +158,10 @@ class DatasetCard:
     def _limits(self) -> list[str]:
         limits = list(_STANDING_LIMITS)
         if self.tally.unmet:
-            limits.append(
-                f"The generator could not deliver everything that was wished: {self.tally.unmet} samples fall short "
-                "after as many draws as were allowed."
-            )
+            reason = "the generator did not draw it in as many attempts as were allowed"
+            if self.job.generate.augment:
+                reason += ", or augmentation took it away"
+            limits.append(f"{self.tally.unmet} images do not show what was wished of them: {reason}.")
         if self.project.classes:
             limits.append("Classes that are rare in the seeds are rare here, and their borders are the least reliable.")
         return limits

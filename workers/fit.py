@@ -7,7 +7,7 @@ from service.records import Phase, shard_key
 from service.requests import FitRequest
 from workers.fit_notes import fit_notes
 from workers.labelers import ensure_labeler, fit_settings, has_labeler, read_report
-from workers.plan import Plan, read_plan, shard_size, write_plan
+from workers.plan import Plan, read_plan, shard_size, size_in_time, work_of, write_plan
 from workers.workbench import Cancelled, Workbench, run_body
 
 
@@ -45,11 +45,11 @@ def _planned(bench: Workbench) -> Plan:
     if plan is not None and has_labeler(bench.store, plan.fit_key):
         return plan
     key = ensure_labeler(bench, fit_settings(bench.settings))
-    count = bench.job.generate.count
-    size = shard_size(
-        count, bench.settings.shard_size, _samples_s(read_report(bench.store, key)), bench.queue.workers()
-    )
-    plan = Plan(fit_key=key, count=count, shard_size=size)
+    request, settings = bench.job.generate, bench.settings
+    samples_s = _samples_s(read_report(bench.store, key))
+    size = shard_size(request.count, settings.shard_size, samples_s, bench.queue.workers())
+    size = size_in_time(size, samples_s, work_of(request), settings.shard_timeout_s)
+    plan = Plan(fit_key=key, count=request.count, shard_size=size)
     write_plan(bench.store, bench.job_id, plan)
     return plan
 

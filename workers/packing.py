@@ -1,5 +1,6 @@
 """A sample as arrays to the files that lie in a shard: augmented as asked, and encoded."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -7,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.labels import ImageLabels
-from models.sampling import Sample
+from models.sampling import Sample, Wish
 from service.label_schema import LabelSchema
 from service.requests import GenerateRequest
 from workers.augmentation import augment, sample_random
+from workers.balance import wish_of_index
 from workers.image_files import SUFFIXES, image_file
 from workers.png import depth_png, mask_png, palette
 from workers.tars import PackedSample, Point, SampleFacts
@@ -27,6 +29,11 @@ class Packer:
     def colors(self) -> bytes:
         """The palette of masks."""
         return palette(self.schema.classes)
+
+    @cached_property
+    def wish(self) -> Callable[[int], Wish | None]:
+        """What a sample was wished to show, by its index."""
+        return wish_of_index(self.request, self.schema) or (lambda _: None)
 
     def __call__(self, sample: Sample) -> list[PackedSample]:
         """The versions of one sample, in order: one, or as many as the request's `multiply`."""
@@ -47,6 +54,7 @@ class Packer:
         )
 
     def _facts(self, sample: Sample, version: int, labels: ImageLabels) -> SampleFacts:
+        wish = self.wish(sample.index)
         return SampleFacts(
             index=sample.index * self.request.multiply + version,
             source=sample.index,
@@ -57,7 +65,8 @@ class Packer:
             keypoints=None if labels.keypoints is None else _points(labels.keypoints),
             attributes=None if labels.attributes is None else labels.attributes.tolist(),
             attempts=sample.attempts,
-            met=sample.met,
+            # Augmentation may take away what the sample showed: a crop its class, a flip its left or right.
+            met=sample.met and (wish is None or wish.met(labels)),
         )
 
 

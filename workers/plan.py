@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pydantic import BaseModel
 
 from service.records import dataset_key
+from service.requests import GenerateRequest
 from service.stores.protocol import ObjectMissing, Store
 
 _SHARD_S = 120.0
@@ -57,6 +58,23 @@ def shard_size(count: int, wished: int | None, samples_s: float, workers: int) -
     if shards > workers:
         shards = -(-shards // workers) * workers
     return max(_SMALLEST_SHARD, -(-count // shards))
+
+
+def work_of(request: GenerateRequest) -> float:
+    """What a sample of a request may cost, in candidates: those that are drawn for it on average, at worst, and one for
+    each further version, as augmenting and encoding take about as long as drawing does."""
+    wished, attempts = (request.balance.samples, request.balance.max_attempts) if request.balance else (0, 0)
+    free = (request.count - wished) / (1 - request.discard_fraction)
+    return (wished * attempts + free) / request.count + request.multiply - 1
+
+
+def size_in_time(size: int, samples_s: float, work: float, timeout_s: float) -> int:
+    """`size`, or fewer samples per shard where they take more than half of the time that a shard has.
+
+    samples_s: candidates that one worker was seen to make in a second; work: of them, for a sample; timeout_s: after
+    which a shard is given up, and its job with it.
+    """
+    return max(1, min(size, int(samples_s * timeout_s / 2 / work)))
 
 
 def read_plan(store: Store, job_id: str) -> Plan | None:

@@ -9,11 +9,11 @@ from tempfile import TemporaryDirectory
 from models.bundle import load_bundle
 from models.device import choose_device
 from models.labeler import Labeler
-from models.sampling import ATTEMPTS, Sample, Wish, labeled_samples
-from service.balance import BalanceItem, look_up
+from models.sampling import ATTEMPTS, Sample, labeled_samples
 from service.records import labeler_key, shard_key
-from workers.balance import item_of_index
+from workers.balance import wish_of_index
 from workers.cores import usable_cores
+from workers.draws import Draws
 from workers.lanes import Watch, in_lanes
 from workers.local_generators import fetch_generator
 from workers.ordered_map import ordered_map
@@ -56,22 +56,28 @@ def _write_shard(bench: Workbench, plan: Plan, shard: int) -> None:
     advance = bench.progress(partial(bench.ledger.advance_shard, bench.job_id, shard), len(indices))
     threads = min(_MOST_ENCODERS, usable_cores())
     clock = StageClock({"generate": 1, "encode": threads, "upload": 1})
-    tell, done, attempts = Throttle(PROGRESS_INTERVAL_S), 0, 0
+    tell, draws, done = Throttle(PROGRESS_INTERVAL_S), Draws(), 0
+
+    def look() -> None:
+        if tell.due():
+            bench.stop_if_cancelled()
+            bench.ledger.tell(bench.job_id, clock.details())
+            bench.ledger.tell_draws(bench.job_id, shard, *draws.counts())
+
     pack = partial(_packed, Packer(bench.job.generate, bench.project), clock)
-    samples = _timed(_samples(bench, plan, indices), clock)
+    samples = _timed(_samples(bench, plan, indices, draws, look), clock)
     with UploadPipe(bench.store, shard_key(bench.job_id, shard), clock) as pipe, ShardWriter(pipe) as tar:
         for chunk in ordered_map(pack, _chunks(samples), threads, _CHUNKS_AHEAD):
             for versions in chunk:
                 for version in versions:
                     tar.add(version)
-                done, attempts = done + 1, attempts + versions[0].facts.attempts
-            if tell.due():
-                acceptance = round(done / attempts, 4)
-                bench.ledger.tell(bench.job_id, clock.details() | {"acceptance": acceptance})
+                done += 1
+            look()
             advance(done)
+    bench.ledger.tell_draws(bench.job_id, shard, *draws.counts())
 
 
-def _samples(bench: Workbench, plan: Plan, indices: range) -> Iterator[Sample]:
+def _samples(bench: Workbench, plan: Plan, indices: range, draws: Draws, look: Watch) -> Iterator[Sample]:
     device = choose_device(bench.settings.device)
     bundle = load_bundle(fetch_generator(bench.store, bench.generator, bench.generator_cache), device)
     with TemporaryDirectory() as folder:
@@ -79,14 +85,7 @@ def _samples(bench: Workbench, plan: Plan, indices: range) -> Iterator[Sample]:
         weights.write_bytes(bench.store.read(labeler_key(plan.fit_key, weights.name)))
         labeler = Labeler.load(weights, device)
     request = bench.job.generate
-    items = look_up(request.balance, bench.project)[0] if request.balance else []
-    item = item_of_index(items, request.count)
-
-    look = Throttle(PROGRESS_INTERVAL_S)
-
-    def stop_if_cancelled() -> None:
-        if look.due():
-            bench.stop_if_cancelled()
+    wish = wish_of_index(request, bench.project)
 
     def make(part: range, watch: Watch) -> Iterator[Sample]:
         return labeled_samples(
@@ -98,16 +97,13 @@ def _samples(bench: Workbench, plan: Plan, indices: range) -> Iterator[Sample]:
             request.discard_fraction,
             ignore_fraction=request.ignore_fraction,
             condition=request.condition,
-            wish=(lambda index: _wish(item(index))) if items else None,
+            wish=wish,
             max_attempts=request.balance.max_attempts if request.balance else ATTEMPTS,
             watch=watch,
+            report=draws.add,
         )
 
-    return in_lanes(make, indices, bundle, stop_if_cancelled)
-
-
-def _wish(item: BalanceItem | None) -> Wish | None:
-    return None if item is None else Wish(item.attribute, item.coverage)
+    return in_lanes(make, indices, bundle, look)
 
 
 def _timed(samples: Iterator[Sample], clock: StageClock) -> Iterator[Sample]:

@@ -76,7 +76,7 @@ class Tally:
     """Candidates drawn for the samples, each counted once however many versions it has."""
     sources: int = 0
     unmet: int = 0
-    """Generated samples that do not show what balancing wished of them."""
+    """Generated images, each version for itself, that do not show what balancing wished of them."""
     depth_steps: tuple[int, int] | None = None
     """Least and largest known depth in steps of the schema's scale."""
     seeds: int = 0
@@ -101,10 +101,10 @@ class Tally:
         self.uncertainty_sums["all"] += facts.uncertainty
         for kind, value in facts.kinds.items():
             self.uncertainty_sums[kind] += value
+        self.unmet += not facts.met
         if facts.version == 0:
             self.sources += 1
             self.draws += facts.attempts
-            self.unmet += not facts.met
         self._add_labels(facts, side)
         if sample.depth is not None:
             self._add_depth(sample.depth)

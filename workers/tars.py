@@ -43,7 +43,7 @@ class SampleFacts:
     attempts: int = 1
     """How many candidates were drawn for it; none for a seed."""
     met: bool = True
-    """Whether it shows what balancing wished of it."""
+    """Whether it shows, as it is delivered, what balancing wished of it."""
     origin: Origin = "generated"
 
     @property

@@ -189,6 +189,32 @@ def test_a_wish_is_met_by_the_first_candidate_that_shows_it(
     assert redrawn > 3
 
 
+@pytest.mark.parametrize("max_attempts", [1, 200])
+def test_samples_without_a_wish_are_those_of_a_job_without_wishes(
+    tiny_bundle: GeneratorBundle, labeler: Labeler, max_attempts: int
+) -> None:
+    """However many attempts a wish may take: where nothing will do, and where a second attempt does."""
+    for discard_fraction, uncertainties in ((0.5, None), (0.1, torch.full((10,), -1e9))):
+        if uncertainties is not None:
+            labeler.remember_uncertainty([1.0], [uncertainties])
+        free = list(labeled_samples(tiny_bundle, labeler, 5, range(20), 1.0, discard_fraction))
+        samples = labeled_samples(
+            tiny_bundle,
+            labeler,
+            5,
+            range(20),
+            1.0,
+            discard_fraction,
+            wish=lambda index: Wish(coverage=(1, 1.1)) if index % 2 else None,
+            max_attempts=max_attempts,
+        )
+        for sample in samples:
+            if sample.index % 2:
+                assert (sample.attempts, sample.met) == (max_attempts, False)
+            else:
+                assert same(sample, free[sample.index])
+
+
 def test_a_wish_that_cannot_be_met_says_so(tiny_bundle: GeneratorBundle, labeler: Labeler) -> None:
     samples = labeled_samples(
         tiny_bundle, labeler, 5, range(5), 1.0, 0.5, wish=lambda _: Wish(coverage=(1, 1.1)), max_attempts=3
@@ -196,6 +222,27 @@ def test_a_wish_that_cannot_be_met_says_so(tiny_bundle: GeneratorBundle, labeler
     for sample in samples:
         best = min(candidates(tiny_bundle, labeler, 5, sample.index, 3), key=lambda c: c.uncertainty)
         assert (sample.met, sample.attempts, sample.uncertainty) == (False, 3, best.uncertainty)
+
+
+def test_draws_are_reported_while_nothing_comes_out(tiny_bundle: GeneratorBundle, labeler: Labeler) -> None:
+    told: list[tuple[int, int]] = []
+    samples = labeled_samples(
+        tiny_bundle,
+        labeler,
+        5,
+        range(80),
+        1.0,
+        0.5,
+        wish=lambda index: Wish(coverage=(1, 1.1)) if index == 0 else None,
+        max_attempts=700,
+        report=lambda judged, settled: told.append((judged, settled)),
+    )
+    first = next(samples)
+    assert (first.index, first.attempts) == (0, 700)
+    assert len(told) > 10
+    everything = [first, *samples]
+    assert sum(judged for judged, _ in told) == sum(sample.attempts for sample in everything)
+    assert sum(settled for _, settled in told) == 80
 
 
 def test_batches_are_full_while_there_is_something_to_draw(

@@ -71,6 +71,8 @@ def test_a_job_is_accepted_and_queued(api: httpx.Client, project: str, redis: Re
         ({"augment": [{"name": "RGBShift", "p": 2}]}, "augment.0.RGBShift.p"),
         ({"augment": [{"name": "CoarseDropout", "fill_mask": 9}]}, "augment.0.fill_mask"),
         ({"balance": {"class": {"panda": 3}}}, "balance.class.panda"),
+        ({"balance": {"class": {"panda": 0}}}, "balance.class.panda"),
+        ({"balance": {"class": {"panda": 8, "koala": -5}}}, "balance.class.koala"),
         ({"balance": {"coverage": {"tail": {"samples": 3, "min_share": 0.1}}}}, "balance.coverage.tail"),
         ({"balance": {"coverage": {"bear": {"samples": 6, "min_share": 0.1}}}}, "balance"),
         ({"condition": 0}, "condition"),

@@ -113,6 +113,20 @@ def test_a_late_worker_does_not_take_the_job_back(ledger: Ledger, job: JobRecord
     assert ledger.get(job.id).progress.total == 100
 
 
+def test_acceptance_is_that_of_all_shards(ledger: Ledger, job: JobRecord) -> None:
+    ledger.start(job.id)
+    ledger.enter_phase(job.id, Phase.GENERATE, 100)
+    ledger.tell_draws(job.id, 0, 0, 0)
+    assert "acceptance" not in ledger.get(job.id).progress.details
+    ledger.tell_draws(job.id, 0, 20, 5)
+    ledger.tell_draws(job.id, 1, 50, 40)
+    ledger.tell_draws(job.id, 0, 30, 8)
+    ledger.tell(job.id, {"slowest": "generate"})
+    assert ledger.get(job.id).progress.details == {"slowest": "generate", "acceptance": 0.6}
+    ledger.enter_phase(job.id, Phase.PACKAGE, 100)
+    assert ledger.get(job.id).progress.details == {}
+
+
 def test_the_last_shard_is_told_each_time(ledger: Ledger, job: JobRecord) -> None:
     assert not ledger.shard_finished(job.id, 0), "no plan yet"
     ledger.plan(job.id, "abc", shards=3, shard_size=40)

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis as redis_client
@@ -62,14 +63,18 @@ def fitted_world(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> tu
 
 @pytest.fixture
 def new_job(fitted_world: tuple[Path, str], settings: Settings, redis: redis_client.Redis, tmp_path: Path) -> NewJob:
-    """`new_job(id, count=…, shard_size=…)` accepts a job on a copy of the fitted world, so that nothing is fitted."""
+    """`new_job(id, count=…, shard_size=…)` accepts a job on a copy of the fitted world, so that nothing is fitted.
+
+    What else a request may ask for can be given by name.
+    """
     template, key = fitted_world
     shutil.copytree(template, tmp_path / "store", dirs_exist_ok=True)
     store = FileStore(tmp_path / "store")
     ledger, queue = Ledger(store, redis, settings.job_ttl_s), JobQueue(redis, settings)
 
-    def accept(job_id: str, count: int, shard_size: int, seed: int = 1) -> Workbench:
-        job = JobRecord(id=job_id, request=GenerateRequest(project_id=PROJECT, count=count, seed=seed))
+    def accept(job_id: str, count: int, shard_size: int, seed: int = 1, **request: Any) -> Workbench:
+        wanted = {"project_id": PROJECT, "count": count, "seed": seed} | request
+        job = JobRecord(id=job_id, request=GenerateRequest.model_validate(wanted))
         ledger.accept(job)
         write_plan(store, job_id, Plan(fit_key=key, count=count, shard_size=shard_size))
         return Workbench(job_id, settings, store, redis, ledger, queue)

@@ -2,11 +2,14 @@
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.balance import BalanceItem
+from service.requests import Split
 from workers.balance import item_of_index
+from workers.split import part_of
 
 
 @given(wanted=st.lists(st.integers(1, 200), max_size=6), spare=st.integers(0, 500))
@@ -25,3 +28,18 @@ def test_every_part_of_a_job_has_its_share() -> None:
         part = Counter(item(index) for index in range(start, start + 500))
         assert abs(part[items[0]] - 50) <= 3
         assert abs(part[items[1]] - 150) <= 3
+
+
+@pytest.mark.parametrize("count", [400, 500, 610, 987, 1_000, 1_597, 2_584, 4_000])
+@pytest.mark.parametrize("free", [0.0, 0.2, 0.4])
+def test_each_part_of_a_split_has_its_share_of_each_item(count: int, free: float) -> None:
+    """With a balance for every sample, and with some that are drawn freely."""
+    half = round(count * (1 - free) / 2)
+    items = [BalanceItem("panda", half), BalanceItem("koala", half)]
+    item, split = item_of_index(items, count), Split(train=0.8, val=0.1, test=0.1)
+    found = Counter((part_of(index, split), item(index)) for index in range(count))
+    for part in ("train", "val", "test"):
+        samples = sum(found[part, line] for line in (*items, None))
+        for line in items:
+            share = found[part, line] / samples
+            assert abs(share - half / count) < 0.125, (part, line.name)

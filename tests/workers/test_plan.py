@@ -1,11 +1,18 @@
 """Shards cover a job's samples once each, in sizes that make sense, and stay as they were planned."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.records import dataset_key
+from service.requests import GenerateRequest
 from service.stores import FileStore
-from workers.plan import Plan, read_plan, shard_size, write_plan
+from tests.workers.conftest import NewJob
+from workers.fit import start_job
+from workers.plan import Plan, read_plan, shard_size, size_in_time, work_of, write_plan
 
 
 @given(
@@ -50,6 +57,49 @@ def test_workers_of_one_speed_end_together(count: int, samples_s: float, workers
     for indices in plan.all_indices():
         busy[busy.index(min(busy))] += len(indices)
     assert max(busy) <= 1.01 * count / workers
+
+
+BALANCE = {"class": {"panda": 200}, "coverage": {"snout": {"samples": 50, "min_share": 0.1}}, "max_attempts": 64}
+
+
+@pytest.mark.parametrize(
+    ("changes", "work"),
+    [
+        ({"discard_fraction": 0.0}, 1.0),
+        ({"discard_fraction": 0.5}, 2.0),
+        ({"discard_fraction": 0.5, "balance": BALANCE}, 0.25 * 64 + 0.75 * 2),
+        ({"discard_fraction": 0.0, "augment": [{"name": "HorizontalFlip"}], "multiply": 100}, 100.0),
+    ],
+)
+def test_work_grows_with_what_is_asked_for(changes: dict[str, Any], work: float) -> None:
+    request = GenerateRequest.model_validate({"project_id": "bears", "count": 1000} | changes)
+    assert work_of(request) == pytest.approx(work)
+
+
+@pytest.mark.parametrize(
+    ("samples_s", "work", "size"),
+    [(30.0, 1.0, 3_600), (30.0, 64.0, 843), (30.0, 10_000.0, 5), (0.5, 10_000.0, 1)],
+)
+def test_a_shard_takes_no_more_than_half_of_its_time(samples_s: float, work: float, size: int) -> None:
+    assert size_in_time(3_600, samples_s, work, 3_600) == size
+
+
+def test_a_job_is_cut_by_what_it_asks_for(
+    new_job: NewJob, fitted_world: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.fit.ensure_labeler", lambda *_: fitted_world[1])
+    monkeypatch.setattr("workers.fit._samples_s", lambda _: 10.0)
+    sizes = []
+    for max_attempts in (1, 1_000):
+        balance = {"coverage": {"dark": {"samples": 90, "min_share": 0.1}}, "max_attempts": max_attempts}
+        bench = new_job(f"job-{max_attempts}", 90, 90, balance=balance)
+        bench.store.delete(dataset_key(bench.job_id, "plan.json"))
+        start_job(bench)
+        plan = read_plan(bench.store, bench.job_id)
+        assert plan is not None
+        sizes.append(plan.shard_size)
+    timeout_s = bench.settings.shard_timeout_s
+    assert sizes == [45, 10 * timeout_s // 2 // 1_000]
 
 
 def test_a_plan_is_kept(store: FileStore) -> None:

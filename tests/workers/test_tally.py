@@ -63,4 +63,5 @@ def test_totals_are_those_of_the_labels() -> None:
     assert tally.mean_uncertainty("depth") == pytest.approx(np.mean([fact.kinds["depth"] for fact in facts]))
     first = [fact for fact in facts if fact.version == 0]
     assert (tally.sources, tally.draws) == (10, sum(fact.attempts for fact in first))
+    assert tally.unmet == 1  # a later version of a sample whose first one is as it was wished
     assert tally.parts == Counter(part_of(fact.source, split) for fact in facts)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.labels import ImageLabels
+from models.labels import ImageLabels, LabelMirror
 from service.augmentation import Bordered, BorderMode
 from service.label_schema import LabelSchema
 from workers.augmentation.maps import Floats, Grid, grid, sample
@@ -14,20 +14,30 @@ from workers.augmentation.moves import Move
 from workers.layout import mirror_of
 
 Image = NDArray[np.uint8]
-Outside = tuple[NDArray[np.bool_], Bordered]
-"""Pixels (H, W) that show nothing of the image, and what they show instead."""
+
+
+class Outside(NamedTuple):
+    """Pixels (H, W) that show nothing of the image, and what they show instead.
+
+    mirrored: whether later moves flip what is shown there an odd number of times.
+    """
+
+    pixels: NDArray[np.bool_]
+    border: Bordered
+    mirrored: bool
 
 
 class Sources(NamedTuple):
     """Where each pixel of a moved image comes from.
 
     places: as from `grid`. nearest: intp (H, W), the pixel of the original, counted by rows. outside: what does not
-    come from the original, to be painted over in this order.
+    come from the original, to be painted over in this order. mirrored: whether left is right.
     """
 
     places: Grid
     nearest: NDArray[np.intp]
     outside: list[Outside]
+    mirrored: bool
 
 
 def warp(image: Image, labels: ImageLabels, moves: Sequence[Move], schema: LabelSchema) -> tuple[Image, ImageLabels]:
@@ -42,16 +52,16 @@ def warp(image: Image, labels: ImageLabels, moves: Sequence[Move], schema: Label
     height, width = image.shape[:2]
     sources = _sources(moves, height, width)
     mask, keypoints, depth = labels.mask, labels.keypoints, labels.depth
+    mirror = mirror_of(schema)
     moved = ImageLabels(
-        None if mask is None else _moved_mask(mask, sources),
+        None if mask is None else _moved_mask(mask, sources, mirror),
         None if keypoints is None else _moved_points(keypoints, moves, height, width),
         None if depth is None else _moved_depth(depth, sources),
         labels.attributes,
     )
-    if sum(move.mirrors for move in moves) % 2:
-        mirror = mirror_of(schema)
+    if sources.mirrored:
         moved = ImageLabels(
-            None if moved.mask is None else mirror.masks(moved.mask),
+            moved.mask,
             None if moved.keypoints is None else mirror.keypoints(moved.keypoints),
             moved.depth,
             None if moved.attributes is None else mirror.values(moved.attributes),
@@ -66,8 +76,10 @@ def _sources(moves: Sequence[Move], height: int, width: int) -> Sources:
     """
     x, y = np.arange(0.5, width)[None, :], np.arange(0.5, height)[:, None]
     outside: list[Outside] = []
+    mirrored = False
     for move in reversed(moves):
         x, y = move.map.pull(x, y)
+        mirrored ^= move.mirrors
         if move.border is None:
             continue
         if move.border.border_mode is BorderMode.REFLECT_101:
@@ -75,11 +87,11 @@ def _sources(moves: Sequence[Move], height: int, width: int) -> Sources:
         elif move.border.border_mode is BorderMode.CONSTANT:
             gone = (x < 0) | (x > width) | (y < 0) | (y > height)
             if gone.any():
-                outside.append((gone, move.border))
+                outside.append(Outside(gone, move.border, mirrored))
         x, y = x.clip(0, width), y.clip(0, height)
     nearest = _nearest(y, height) * width + _nearest(x, width)
     # What the last step shows outside, no step before it can change, so it is painted last.
-    return Sources(grid(x, y), nearest, outside[::-1])
+    return Sources(grid(x, y), nearest, outside[::-1], mirrored)
 
 
 def _reflected(places: Floats, length: int) -> Floats:
@@ -94,15 +106,19 @@ def _nearest(places: Floats, length: int) -> NDArray[np.intp]:
 
 def _moved_image(image: Image, sources: Sources) -> Image:
     moved = sample(image, sources.places)
-    for pixels, border in sources.outside:
+    for pixels, border, _ in sources.outside:
         np.copyto(moved, np.asarray(border.fill, np.uint8), where=pixels[..., None])
     return moved
 
 
-def _moved_mask(mask: Image, sources: Sources) -> Image:
+def _moved_mask(mask: Image, sources: Sources, mirror: LabelMirror) -> Image:
     moved = mask.take(sources.nearest)
-    for pixels, border in sources.outside:
-        np.copyto(moved, np.uint8(border.fill_mask), where=pixels)
+    if sources.mirrored:
+        moved = mirror.masks(moved)
+    for pixels, border, mirrored in sources.outside:
+        # A flip exchanges the classes that it finds, not those that are painted after it.
+        fill = np.array(border.fill_mask, np.uint8)
+        np.copyto(moved, mirror.masks(fill) if mirrored else fill, where=pixels)
     return moved
 
 
@@ -116,7 +132,7 @@ def _moved_depth(depth: NDArray[np.float32], sources: Sources) -> NDArray[np.flo
         sums = sample(np.where(known, depth, np.float32(0)), sources.places)
         moved = np.full_like(depth, np.nan)
         np.divide(sums, weights, out=moved, where=known.take(sources.nearest))
-    for pixels, _ in sources.outside:
+    for pixels, _, _ in sources.outside:
         np.copyto(moved, np.float32(np.nan), where=pixels)
     return moved
 

@@ -37,9 +37,11 @@ def _members(samples: Iterable[PackedSample], description: Description) -> Itera
                 yield Member.of(paths["depth_file_name"], sample.depth)
             lists[part].write(f"{stem}\n".encode())
             metadata.write(metadata_line(sample, part, description.schema, paths))
-        for part, names in lists.items():
-            for task in ("Segmentation", "Main"):
+        kept = [lists[part] for part in ("train", "val") if part in lists]
+        for task in ("Segmentation", "Main"):
+            for part, names in lists.items():
                 yield Member.of(f"{_HOME}/ImageSets/{task}/{part}.txt", names)
+            yield Member.of(f"{_HOME}/ImageSets/{task}/trainval.txt", *kept)
         yield Member.of("metadata.jsonl", metadata)
     yield from enclosed(description, VOC)
 
@@ -87,7 +89,9 @@ def _files(schema: LabelSchema) -> dict[str, str]:
     }
     if schema.depth:
         files[f"{_HOME}/Depth/000000000.png …"] = "16-bit grey; depth = pixel × scale, 0 is not known"
-    files[f"{_HOME}/ImageSets/Segmentation/train.txt …"] = "the names in each part; the same in `ImageSets/Main`"
+    files[f"{_HOME}/ImageSets/Segmentation/train.txt …"] = (
+        "the names in each part, and in `trainval.txt` those of train and val; the same in `ImageSets/Main`"
+    )
     files["metadata.jsonl"] = "a line a sample: its files, part, labels and uncertainty"
     return files
 

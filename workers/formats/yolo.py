@@ -21,9 +21,11 @@ def _members(samples: Iterable[PackedSample], description: Description) -> Itera
     schema, side = description.schema, description.side
     numbers = {entry.value: number for number, entry in enumerate(categories(schema))}
     poses = _pose_folder(schema)
+    seen: set[Part] = set()
     with Spool() as metadata:
         for sample in samples:
             part, stem = description.part(sample), sample.facts.stem
+            seen.add(part)
             files = {"file_name": f"images/{part}/{stem}.{sample.image_suffix}"}
             yield Member.of(files["file_name"], sample.image)
             if sample.depth is not None:
@@ -35,10 +37,12 @@ def _members(samples: Iterable[PackedSample], description: Description) -> Itera
                 yield Member.of(f"{poses}/{part}/{stem}.txt", _pose(sample.facts.keypoints, side))
             metadata.write(metadata_line(sample, part, schema, files))
         yield Member.of("metadata.jsonl", metadata)
+    # A small dataset may have no image for a small share, and a part without images ends the training that names it.
+    parts = tuple(part for part in description.parts if part in seen)
     if schema.classes:
-        yield Member.of("data.yaml", _yaml([entry.name for entry in categories(schema)], description.parts))
+        yield Member.of("data.yaml", _yaml([entry.name for entry in categories(schema)], parts))
     if schema.keypoints:
-        yield Member.of(f"{_pose_yaml(schema)}", _yaml([OBJECT], description.parts, schema))
+        yield Member.of(f"{_pose_yaml(schema)}", _yaml([OBJECT], parts, schema))
     yield from enclosed(description, YOLO)
 
 
@@ -96,6 +100,11 @@ def _files(schema: LabelSchema) -> dict[str, str]:
             "called `background` are left out"
         )
         files["data.yaml"] = "parts and classes, for training a segmentation model"
+        if any(entry.mirror for entry in schema.classes):
+            files["data.yaml"] += (
+                ". Train with `fliplr=0`: Ultralytics flips half of the images unless told otherwise, and does not "
+                "exchange left and right classes. `HorizontalFlip` in `augment` does"
+            )
     if schema.keypoints:
         files[f"{_pose_folder(schema)}/train/000000000.txt …"] = (
             "a line an image: class 0, the points' box widened by a twentieth of the image, and the points"

@@ -40,6 +40,20 @@ def test_a_flip_swaps_left_and_right_in_every_kind(attributes: list[int], flippe
     assert labels.attributes is not None and labels.attributes.tolist() == attributes
 
 
+def test_what_is_painted_outside_is_swapped_by_later_flips_alone() -> None:
+    """As if each step were applied to the image that the one before it left."""
+    still = {"rotate_limit": 0, "scale_limit": 0, "shift_limit": [0.5, 0.5]}
+    shift = {"name": "ShiftScaleRotate", "p": 1, **still, "fill_mask": 1}
+    labels = ImageLabels(squares())
+    for wanted, painted in (([FLIP, shift], 1), ([shift, FLIP], 2), ([FLIP, shift, FLIP], 2), ([shift, FLIP, FLIP], 1)):
+        _, after = once(labels, *wanted)
+        _, blank = once(ImageLabels(depth=np.ones((SIDE, SIDE), np.float32)), *wanted)
+        assert after.mask is not None and blank.depth is not None
+        outside = np.isnan(blank.depth)
+        assert outside.mean() == 0.75
+        assert (after.mask[outside] == painted).all(), wanted
+
+
 def test_a_flip_keeps_points_on_the_edge_and_drops_unknown_ones() -> None:
     keypoints = np.array([[0, 0, 2], [7, 8, 0], [SIDE, SIDE, 1]], np.float32)
     _, moved = once(ImageLabels(keypoints=keypoints), FLIP)

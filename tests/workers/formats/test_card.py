@@ -33,7 +33,7 @@ def test_a_card_tells_how_the_dataset_was_made_and_what_it_holds(packing_world: 
         "| parts | train 16, val 4 |",
         "| augmentation | HorizontalFlip (p = 0.25) |",
         "| versions | 2 of each sample |",
-        "| balance | 3 with small; 2 with 10.0% of disc, red or more: all met |",
+        "| balance | 3 with small; 2 with 10.0% of disc, red or more: 1 images do not show what was wished of them |",
         "| 1 | disc, red | `#c02020` |",
         "| left end | 0 | 16 | 4 |",
         "| tone | not known | 5 |",
@@ -49,7 +49,8 @@ def test_a_card_says_what_could_not_be_delivered(packing_world: PackingWorld) ->
     packing_world.packed(GenerateRequest.model_validate(REQUEST | {"multiply": 1, "augment": [], "count": 10}))
     with zipfile.ZipFile(BytesIO(packing_world.store.read(dataset_key("job", "png.zip")))) as archive:
         card, facts = archive.read("README.md").decode(), json.loads(archive.read("dataset.json"))
-    assert "1 samples do not show what was wished of them" in card
+    assert "1 images do not show what was wished of them: the generator did not draw it in as many" in card
+    assert "augmentation took it away" not in card
     assert "| candidates drawn | 15 for 10 samples |" in card
     assert (facts["unmet"], facts["acceptance"]) == (1, round(10 / 15, 6))
     assert facts["balance"]["class"] == {"small": 3}

@@ -25,10 +25,10 @@ def test_images_masks_and_boxes_are_read(
     job, drawn = packing_world.packed(request)
     folder = packing_world.unpacked(job, "voc", tmp_path / "voc")
     seen = 0
-    for part in PARTS:
+    parts = {part: [index for index in range(12) if part_of(index, SPLIT) == part] for part in PARTS}
+    for part, expected in [*parts.items(), ("trainval", parts["train"] + parts["val"])]:
         segmentation = VOCSegmentation(str(folder), year="2007", image_set=part)
         detection = VOCDetection(str(folder), year="2007", image_set=part)
-        expected = [index for index in range(12) if part_of(index, SPLIT) == part]
         assert len(segmentation) == len(detection) == len(expected)
         for index, (image, mask), (_, annotation) in zip(expected, segmentation, detection, strict=True):
             labels = drawn[index].labels.mask
@@ -39,7 +39,7 @@ def test_images_masks_and_boxes_are_read(
             assert np.sqrt((difference**2).mean()) < 6
             check_boxes(annotation["annotation"], labels)
             seen += 1
-    assert seen == 12
+    assert seen == 12 + len(parts["train"] + parts["val"])
     assert all(path.read_bytes()[:2] == b"\xff\xd8" for path in folder.glob("VOCdevkit/VOC2007/JPEGImages/*"))
 
 

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 from service.label_schema import LabelSchema
 from service.requests import DatasetFormat, GenerateRequest, Split
 from tests.workers.packing import EVERY_KIND, PROJECT, SIDE, PackingWorld
+from workers.formats.yolo import YOLO
 
 SPLIT = Split(train=0.5, val=0.5)
 FINE = 48
@@ -103,6 +104,36 @@ def test_poses_hold_the_points(
             assert (np.abs(inside - [x, y]) <= np.array([width, height]) / 2 + 1e-6).all()
             assert x - width / 2 >= -1e-6
             assert x + width / 2 <= 1 + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("split", "count", "parts"),
+    [
+        (Split(train=0.9, val=0.1), 5, {"train": "train", "val": "train"}),
+        (Split(train=0.9, test=0.1), 20, {"train": "train", "val": "train", "test": "test"}),
+        (Split(train=0.8, val=0.1, test=0.1), 20, {"train": "train", "val": "val", "test": "test"}),
+    ],
+)
+def test_every_part_named_has_images(
+    packing_world: PackingWorld, tmp_path: Path, split: Split, count: int, parts: dict[str, str]
+) -> None:
+    """Training stops at a folder that is not there, and asks for `val` whatever the split."""
+    request = GenerateRequest(project_id=PROJECT, count=count, formats=[DatasetFormat.YOLO], split=split)
+    job, _ = packing_world.packed(request)
+    folder = packing_world.unpacked(job, "yolo", tmp_path / "yolo")
+    for file in ("data.yaml", "data-pose.yaml"):
+        data = yaml.safe_load((folder / file).read_text())
+        named = {part: data[part] for part in ("train", "val", "test") if part in data}
+        assert named == {part: f"images/{home}" for part, home in parts.items()}
+        assert all(any((folder / home).iterdir()) for home in named.values())
+
+
+def test_mirrored_classes_come_with_a_warning(packing_world: PackingWorld, tmp_path: Path) -> None:
+    """Flips of the training exchange points by `flip_idx`; for classes there is no such thing."""
+    folder = unpacked(packing_world, tmp_path)
+    assert "fliplr=0" in (folder / "README.md").read_text()
+    plain = LabelSchema(classes=[entry.model_copy(update={"mirror": None}) for entry in EVERY_KIND.classes])
+    assert not any("fliplr" in what for what in YOLO.files(plain).values())
 
 
 def test_outlines_drawn_by_another_library_are_the_regions(packing_world: PackingWorld, tmp_path: Path) -> None:
