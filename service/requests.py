@@ -6,9 +6,10 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
 from service.augmentation import AugmentStep
+from service.ids import IDENTIFIER
 from service.label_schema import Name, Record
 
-Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+Identifier = Annotated[str, StringConstraints(pattern=rf"^{IDENTIFIER.pattern}$")]
 """Ids in URLs and keys: lower-case letters, digits and dashes."""
 
 
