@@ -1,79 +1,27 @@
 """Training as a job: from a zip of images to a generator, through kills, machines and cancellations."""
 
-import hashlib
 import io
-import zipfile
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import redis as redis_client
 import torch
 from PIL import Image
 
 from models.training.checkpoints import write_checkpoint
-from models.training.settings import TrainingPlan, plan_for
 from models.training.trainer import TrainingProgress
 from service.generators import find_generator, training_of
-from service.ledger import Ledger
-from service.queue import JobQueue
-from service.records import JobRecord, JobState, Phase, preview_key, upload_key
+from service.records import JobState, Phase, preview_key
 from service.requests import TrainRequest
 from service.settings import Settings
 from service.stores import FileStore
+from tests.workers.conftest import NewTraining
+from tests.workers.trainings import cancel_when, zip_of_images
 from tests.workers.world import SIZE, write_generator
 from workers import generator_train
 from workers.publish import publish_generator
 from workers.training_files import fetch_run, save_run
 from workers.training_sheet import progression
-from workers.workbench import Workbench
-
-NewTraining = Callable[..., Workbench]
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
-    """A small network, evaluated soon and on few samples."""
-
-    def plan(resolution: int) -> TrainingPlan:
-        found = plan_for(resolution)
-        architecture = replace(found.architecture, z_dim=16, w_dim=16, mapping_layers=2, channel_max=8)
-        return replace(found, architecture=architecture, settings=replace(found.settings, batch=8), snapshot_images=32)
-
-    monkeypatch.setattr(generator_train, "plan_for", plan)
-    monkeypatch.setattr("models.training.evaluation.SAMPLES_CPU", 64)
-    monkeypatch.setattr("workers.workbench.get_settings", lambda: settings)
-    monkeypatch.setattr(generator_train, "PROGRESS_INTERVAL_S", 0.0)
-
-
-def zip_of_images(count: int = 110, broken: int = 0) -> bytes:
-    random = np.random.default_rng(0)
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for number in range(count):
-            image = Image.fromarray(random.integers(0, 256, (32, 32, 3), dtype=np.uint8))
-            with archive.open(f"pictures/{number:03d}.png", "w") as member:
-                image.save(member, "PNG")
-        for number in range(broken):
-            archive.writestr(f"pictures/broken-{number:02d}.png", b"no picture")
-    return buffer.getvalue()
-
-
-@pytest.fixture
-def new_training(store: FileStore, settings: Settings, redis: redis_client.Redis) -> NewTraining:
-    ledger = Ledger(store, redis, 3600)
-
-    def accept(data: bytes | None = None, **changes: object) -> Workbench:
-        data = zip_of_images() if data is None else data
-        sha256 = hashlib.sha256(data).hexdigest()
-        store.put(upload_key(sha256), data)
-        wanted = {"generator_id": "mine", "name": "Mine", "sha256": sha256, "resolution": 32, "kimg": 0.064}
-        ledger.accept(JobRecord(id="gen-job", request=TrainRequest.model_validate(wanted | changes)))
-        return Workbench("gen-job", settings, store, redis, ledger, JobQueue(redis, settings))
-
-    return accept
 
 
 def test_images_become_a_generator(new_training: NewTraining) -> None:
@@ -122,18 +70,6 @@ def test_something_that_is_no_zip_is_refused(new_training: NewTraining) -> None:
     assert error is not None
     assert error.code == "bad-images"
     assert error.message.startswith("images.zip: ")
-
-
-def cancel_when(bench: Workbench, monkeypatch: pytest.MonkeyPatch, ready: Callable[[TrainingProgress], bool]) -> None:
-    """Cancel the job as its user would, once the training has got so far."""
-    report = generator_train._Watch.report
-
-    def cancelling(watch: generator_train._Watch, progress: TrainingProgress) -> None:
-        if ready(progress) and not bench.ledger.is_cancelling("gen-job"):
-            bench.ledger.cancel("gen-job")
-        report(watch, progress)
-
-    monkeypatch.setattr(generator_train._Watch, "report", cancelling)
 
 
 def test_a_cancelled_training_keeps_its_best_snapshot(
