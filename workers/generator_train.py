@@ -100,7 +100,11 @@ def _go_on(bench: Workbench, request: TrainRequest, folder: Path) -> None:
     bench.ledger.enter_phase(bench.job_id, Phase.TRAIN, plan.images)
     fetch_upload(bench, request.sha256, images, _told(bench, "fetch images"))
     watch = _Watch(bench, folder, plan, time.monotonic() + _SHARE_OF_TIME * bench.settings.train_timeout_s)
-    options = TrainingOptions(start=start, source=f"{request.name}, SHA-256 {request.sha256}")
+    options = TrainingOptions(
+        start=start,
+        features_weights=bench.settings.inception_weights,
+        source=f"{request.name}, SHA-256 {request.sha256}",
+    )
     try:
         outcome = train_generator(images, folder, plan, watch.report, options, watch.prepare, bench.settings.device)
     except StopTraining:  # while the images were being prepared

@@ -112,6 +112,12 @@ def notes_of(outcome: TrainingOutcome) -> list[str]:
         notes.append(f"Stopped after {outcome.images_shown} images: it did not get better any more.")
     if outcome.best is not None and outcome.best_images is not None:
         notes.append(_of_the_best(outcome.best, outcome.best_images))
+    if outcome.unmeasured_by:
+        notes.append(
+            "At the end nothing was measured, and the best generator known was kept: the weights of "
+            f"{outcome.unmeasured_by}, which the training began with, were not on the worker that ended it. Name a "
+            "file with them in LABELMINT_INCEPTION_WEIGHTS on every worker."
+        )
     if outcome.report is not None and outcome.report.rejected_count:
         notes.append(f"{outcome.report.rejected_count} files were left out. {_refused(outcome.report)}")
     if outcome.report is not None and outcome.report.duplicate_count:

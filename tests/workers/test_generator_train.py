@@ -16,7 +16,7 @@ from service.requests import TrainRequest
 from service.settings import Settings
 from service.stores import FileStore
 from tests.workers.conftest import NewTraining
-from tests.workers.trainings import cancel_when, zip_of_images
+from tests.workers.trainings import cancel_when, interrupt_after, zip_of_images
 from tests.workers.world import SIZE, write_generator
 from workers import generator_train
 from workers.publish import publish_generator
@@ -128,6 +128,23 @@ def test_a_training_goes_on_on_another_machine(
     assert bench.ledger.get("gen-job").state is JobState.SUCCEEDED
     assert 32 <= shown[before] <= 56, "it began again where it was"
     assert shown[-1] == 96
+
+
+def test_a_training_that_cannot_be_measured_any_more_says_so(
+    new_training: NewTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = new_training()
+    interrupt_after(bench, monkeypatch, 40)
+    evaluations = bench.settings.data_dir / "trainings" / "gen-job" / "evaluations.json"
+    evaluations.write_text(evaluations.read_text().replace("random-convnet-v1", "inception-torchvision"))
+    monkeypatch.setattr("models.distances.features.find_inception_weights", lambda: None)
+    generator_train.run("gen-job")
+    job = bench.ledger.get("gen-job")
+    assert (job.state, job.error) == (JobState.SUCCEEDED, None)
+    assert any("LABELMINT_INCEPTION_WEIGHTS" in note for note in job.notes)
+    record = find_generator(bench.store, "mine")
+    assert record is not None
+    assert record.provenance["generator"]["images_shown"] == 32
 
 
 def test_a_training_can_start_from_a_generator(new_training: NewTraining, store: FileStore, tmp_path: Path) -> None:
