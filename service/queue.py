@@ -95,7 +95,7 @@ class JobQueue:
                     args=args,
                     job_id=part,
                     timeout=timeout_s,
-                    ttl=self._settings.job_ttl_s,
+                    ttl=None,  # a part may wait for weeks behind a training
                     result_ttl=3600,
                     failure_ttl=self._settings.job_ttl_s,
                     retry=Retry(max=retries),

@@ -42,7 +42,8 @@ def test_parts_are_named_by_dotted_path_and_limited(
     assert (package.func_name, package.timeout) == ("workers.package.run", settings.package_timeout_s)
     for job in (fit, shard, package):
         assert job.retries_left == 3
-        assert None not in (job.ttl, job.result_ttl, job.failure_ttl)
+        assert None not in (job.result_ttl, job.failure_ttl)
+        assert redis.ttl(job.key) == -1, "what waits in the queue never expires"
 
 
 def test_a_training_is_retried_as_often_as_workers_come_and_go(queue: JobQueue, redis: Redis) -> None:
