@@ -102,6 +102,8 @@ def _go_on(bench: Workbench, request: TrainRequest, folder: Path) -> None:
     watch = _Watch(bench, folder, plan, time.monotonic() + _SHARE_OF_TIME * bench.settings.train_timeout_s)
     options = TrainingOptions(
         start=start,
+        fit=request.fit,
+        patience=request.patience,
         features_weights=bench.settings.inception_weights,
         source=f"{request.name}, SHA-256 {request.sha256}",
     )
@@ -135,8 +137,11 @@ def _plan(bench: Workbench, request: TrainRequest) -> tuple[TrainingPlan, Path |
             raise JobFailure("generator-missing", f"Generator {request.start}, to start from, is not in the store.")
         start = fetch_generator(bench.store, record, bench.generator_cache)
         plan = replace(plan, architecture=load_generator(start / WEIGHTS, CPU).architecture)
-    settings = replace(plan.settings, mirror=request.mirror, seed=request.seed)
-    return replace(plan, settings=settings, images=max(1, round(1000 * request.kimg))), start
+    settings = replace(plan.settings, mirror=request.mirror, augment=request.augment, seed=request.seed)
+    if request.augment_p is not None:
+        settings = replace(settings, augment_p=request.augment_p)
+    images = plan.images if request.kimg is None else max(1, round(1000 * request.kimg))
+    return replace(plan, settings=settings, images=images), start
 
 
 @dataclass

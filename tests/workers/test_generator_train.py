@@ -2,13 +2,17 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from labelmint import generator_train as command
 from models.training.checkpoints import write_checkpoint
+from models.training.job import TrainingOptions
+from models.training.settings import TrainingPlan, plan_for
 from models.training.trainer import TrainingProgress
 from service.generators import find_generator, training_of
 from service.records import JobState, Phase, preview_key
@@ -61,6 +65,35 @@ def test_images_that_cannot_be_trained_on_are_named(new_training: NewTraining) -
     assert "broken-10" not in error.message
     assert "2 more" in error.message
     assert not list(bench.store.list("uploads/"))
+
+
+@pytest.mark.parametrize("resolution", [64, 128, 256])
+def test_what_is_not_chosen_is_that_of_the_command(
+    new_training: NewTraining, monkeypatch: pytest.MonkeyPatch, resolution: int
+) -> None:
+    given: list[tuple[TrainingPlan, TrainingOptions]] = []
+
+    def train(
+        source: Path, folder: Path, plan: TrainingPlan, report: object, options: TrainingOptions, *_: Any
+    ) -> None:
+        given.append((plan, options))
+        raise ValueError("enough")
+
+    monkeypatch.setattr(generator_train, "plan_for", plan_for)
+    monkeypatch.setattr(generator_train, "train_generator", train)
+    bench = new_training(resolution=resolution, kimg=None)
+    generator_train.run("gen-job")
+    ((plan, options),) = given
+    assert plan == command._plan(False, resolution, None, {}, {})
+    defaults = TrainingOptions()
+    assert (options.fit, options.patience) == (defaults.fit, defaults.patience)
+    given.clear()
+    bench.ledger.forget("gen-job")
+    new_training(resolution=resolution, fit="stretch", patience=2, mirror=True, augment="fixed", augment_p=0.3)
+    generator_train.run("gen-job")
+    ((plan, options),) = given
+    assert (options.fit, options.patience, plan.images) == ("stretch", 2, 64)
+    assert (plan.settings.mirror, plan.settings.augment, plan.settings.augment_p) == (True, "fixed", 0.3)
 
 
 def test_something_that_is_no_zip_is_refused(new_training: NewTraining) -> None:
