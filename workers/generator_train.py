@@ -11,6 +11,7 @@ from typing import Any
 import redis
 
 from models.bundle import load_generator
+from models.training.folder_lock import FolderBusy
 from models.training.images import TooFewImages
 from models.training.job import StopTraining, TrainingOptions, train_generator
 from models.training.settings import TrainingPlan, plan_for
@@ -38,7 +39,7 @@ _SHARE_OF_TIME = 0.97
 """Of the time limit; what is left is for publishing what was reached."""
 
 RETRY_AFTER_S = 10.0
-"""A training that cannot go on without the store or Redis waits this long before it is put back into the queue."""
+"""A training that lacks the store, Redis or its folder waits this long before it is put back into the queue."""
 
 _OUTAGES = (StoreUnavailable, redis.RedisError)
 
@@ -58,6 +59,10 @@ def train(bench: Workbench) -> None:
     except _OUTAGES:
         time.sleep(RETRY_AFTER_S)
         raise
+    except FolderBusy:
+        time.sleep(RETRY_AFTER_S)
+        message = "The worker that had this training before has not let go of it yet. Send the request again."
+        raise JobFailure("training-busy", message, retry=True) from None
 
 
 def _make(bench: Workbench) -> None:
@@ -85,7 +90,7 @@ def _train(bench: Workbench, request: TrainRequest) -> None:
         _go_on(bench, request, folder)
     except Cancelled:
         raise
-    except _OUTAGES:
+    except (*_OUTAGES, FolderBusy):
         starts.forgive()
         raise
     except Exception as failure:
@@ -117,6 +122,8 @@ def _go_on(bench: Workbench, request: TrainRequest, folder: Path) -> None:
         raise JobFailure("bad-images", too_few(refusal.report)) from refusal
     except SourceRefused as refusal:
         raise JobFailure("bad-images", f"{_without(folder, refusal)}.") from refusal
+    except FolderBusy:
+        raise
     except ValueError as refusal:
         raise JobFailure("training-refused", f"{_without(folder, refusal)}.") from refusal
     if outcome.ended == "stopped":

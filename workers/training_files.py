@@ -38,8 +38,8 @@ def save_run(store: Store, job_id: str, folder: Path, images: int) -> None:
         for file in sorted(folder.glob(pattern)):
             key = training_key(job_id, file.relative_to(folder).as_posix())
             kept.add(key)
-            # Files in folders are named by the images shown until then, and never change.
-            if file.parent == folder or stored.get(key) != file.stat().st_size:
+            # A sheet that is drawn again looks much the same; a snapshot goes with the checkpoint of its time.
+            if file.suffix != ".png" or stored.get(key) != file.stat().st_size:
                 with file.open("rb") as stream:
                     store.put(key, stream)
     store.put(training_key(job_id, _FACTS), json.dumps({"images": images}).encode())

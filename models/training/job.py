@@ -10,6 +10,7 @@ from models.distances.features import AUTO, choose_features
 from models.distances.statistics import Distance
 from models.training.checkpoints import has_checkpoint
 from models.training.evaluation import Evaluator, default_samples
+from models.training.folder_lock import only_one
 from models.training.images import MINIMUM, Fit, PreparationReport, TrainingImages, prepare_images
 from models.training.run import Run
 from models.training.settings import TrainingPlan
@@ -89,7 +90,7 @@ def train_generator(
 
     Raises:
         ValueError: what is asked for cannot be done; the message says why, and what to do. `TooFewImages` names every
-            picture that was refused.
+            picture that was refused, and `FolderBusy` says that another process trains in the folder.
         OSError: the folder cannot be written.
     """
     options = options or TrainingOptions()
@@ -114,6 +115,19 @@ def train(
     device: str = "auto",
 ) -> TrainingOutcome:
     """As `train_generator`, with images that are prepared already."""
+    with only_one(folder):
+        return _train(images, folder, plan, report, options, prepare, device)
+
+
+def _train(
+    images: TrainingImages,
+    folder: Path,
+    plan: TrainingPlan,
+    report: Callable[[TrainingProgress], None],
+    options: TrainingOptions,
+    prepare: Callable[[Stage, int, int], None] | None,
+    device: str,
+) -> TrainingOutcome:
     start = read_start(options.start) if options.start and not has_checkpoint(folder) else None
     trainer = Trainer(folder, plan.architecture, plan.settings, images.pixels, device, start)
     evaluator = _evaluator(images, folder, plan, options, prepare, device)

@@ -204,6 +204,9 @@ def test_runs_are_taken_up_from_whoever_got_further(store: FileStore, tmp_path: 
     fetch_run(store, "job", there)
     assert (there / "checkpoint.pt").read_bytes() == before
     assert (there / "snapshots" / "00000500.safetensors").exists()
+    (here / "snapshots" / "00000500.safetensors").write_bytes(b"+")
+    save_run(store, "job", here, 500)
+    assert store.read("trainings/job/snapshots/00000500.safetensors") == b"+", "made again from before, it is another"
     write_checkpoint(there, {"shown": 900, "weights": torch.ones(3)})
     fetch_run(store, "job", there)
     assert (there / "checkpoint.pt").read_bytes() != before, "what is further stays"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import redis as redis_client
 
+from models.training.folder_lock import only_one
 from service.generators import find_generator
 from service.ledger import Ledger
 from service.records import JobError, JobState
@@ -123,6 +124,17 @@ def test_an_outage_at_the_start_counts_for_nothing(new_training: NewTraining, mo
         patch.setattr(generator_train, "fetch_upload", out)
         for _ in range(2 * MOST_STARTS):
             with pytest.raises(StoreUnavailable):
+                generator_train.run("gen-job")
+    generator_train.run("gen-job")
+    assert bench.ledger.get("gen-job").state is JobState.SUCCEEDED
+
+
+@pytest.mark.usefixtures("retried")
+def test_a_training_waits_for_the_process_that_had_its_folder(new_training: NewTraining) -> None:
+    bench = new_training()
+    with only_one(bench.settings.data_dir / "trainings" / "gen-job"):
+        for _ in range(MOST_STARTS + 1):
+            with pytest.raises(JobFailure, match="has not let go"):
                 generator_train.run("gen-job")
     generator_train.run("gen-job")
     assert bench.ledger.get("gen-job").state is JobState.SUCCEEDED

@@ -11,6 +11,7 @@ import torch
 
 from models.bundle import load_generator
 from models.training.checkpoints import NEWEST
+from models.training.folder_lock import FolderBusy
 from models.training.images import TooFewImages
 from models.training.job import StopTraining, TrainingOptions, TrainingOutcome, train_generator
 from models.training.settings import TrainingSettings
@@ -71,6 +72,19 @@ def test_a_run_goes_on_unmeasured_where_its_features_cannot_be_had(
     assert (tmp_path / "run" / "weights.safetensors").read_bytes() == weights
     with pytest.raises(ValueError, match="not in torch's cache"):
         train(tmp_path, options=replace(OPTIONS, features="inception-torchvision"))
+
+
+def test_a_folder_is_trained_by_one_process_at_a_time(tmp_path: Path) -> None:
+    busy: list[str] = []
+
+    def report(progress: TrainingProgress) -> None:
+        with pytest.raises(FolderBusy, match="run is being trained by another process") as refusal:
+            train(tmp_path)
+        busy.append(str(refusal.value))
+
+    train(tmp_path, report)
+    assert busy
+    assert train(tmp_path).ended == "done"
 
 
 def test_whoever_cancels_finds_checkpoint_and_generator(tmp_path: Path) -> None:
