@@ -7,7 +7,7 @@ import redis
 
 from models.device import choose_device
 from models.distances.statistics import Distance
-from models.training.images import PreparationReport
+from models.training.images import MINIMUM, PreparationReport
 from models.training.job import TrainingOutcome
 from models.training.snapshots import Evaluation, Snapshots
 from service.generators import find_generator, training_of, unfinished_jobs
@@ -127,7 +127,9 @@ def notes_of(outcome: TrainingOutcome) -> list[str]:
 
 def too_few(report: PreparationReport) -> str:
     """Why there are not enough images to train on."""
-    counts = f"Of {report.files} images in the zip {report.images} can be trained on, which are too few."
+    counts = f"Of {report.files} images in the zip {report.images} can be trained on, and {MINIMUM} are the least."
+    if report.duplicate_count:
+        counts += f" {report.duplicate_count} repeat others."
     return f"{counts} {_refused(report)}" if report.rejected else f"{counts} Send more of them."
 
 

@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
 
 from labelmint import generator_train as command
+from models.bundle import load_generator
+from models.checkpoint import half
 from models.training.checkpoints import write_checkpoint
 from models.training.job import TrainingOptions
 from models.training.settings import TrainingPlan, plan_for
@@ -64,6 +67,7 @@ def test_images_that_cannot_be_trained_on_are_named(new_training: NewTraining) -
     assert "broken-09" in error.message
     assert "broken-10" not in error.message
     assert "2 more" in error.message
+    assert "100 are the least" in error.message
     assert not list(bench.store.list("uploads/"))
 
 
@@ -94,6 +98,14 @@ def test_what_is_not_chosen_is_that_of_the_command(
     ((plan, options),) = given
     assert (options.fit, options.patience, plan.images) == ("stretch", 2, 64)
     assert (plan.settings.mirror, plan.settings.augment, plan.settings.augment_p) == (True, "fixed", 0.3)
+
+
+def test_of_too_few_images_those_that_repeat_others_are_counted(new_training: NewTraining) -> None:
+    bench = new_training(zip_of_images(20, copies=90))
+    generator_train.run("gen-job")
+    error = bench.ledger.get("gen-job").error
+    assert error is not None
+    assert "Of 110 images in the zip 20 can be trained on, and 100 are the least. 90 repeat others." in error.message
 
 
 def test_something_that_is_no_zip_is_refused(new_training: NewTraining) -> None:
@@ -191,6 +203,11 @@ def test_a_training_can_start_from_a_generator(new_training: NewTraining, store:
     tiny = find_generator(store, "tiny")
     assert tiny is not None
     assert record.architecture == tiny.architecture
+    # A new discriminator learns alone for the first 40,000 images: the generator is still the one it began with.
+    start = half(load_generator(tmp_path / "tiny" / "weights.safetensors", torch.device("cpu")).state_dict())
+    trained = safetensors.torch.load(store.read("generators/mine/weights.safetensors"))
+    assert trained.keys() == start.keys()
+    assert all(torch.equal(trained[name], start[name]) for name in start if not name.endswith("w_avg"))
 
 
 def test_runs_are_taken_up_from_whoever_got_further(store: FileStore, tmp_path: Path) -> None:

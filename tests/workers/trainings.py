@@ -13,13 +13,17 @@ from workers import generator_train
 from workers.workbench import Workbench
 
 
-def zip_of_images(count: int = 110, broken: int = 0) -> bytes:
+def zip_of_images(count: int = 110, broken: int = 0, copies: int = 0) -> bytes:
+    """Pictures of noise, files that are none, and copies of the last picture."""
     random = np.random.default_rng(0)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for number in range(count):
             image = Image.fromarray(random.integers(0, 256, (32, 32, 3), dtype=np.uint8))
             with archive.open(f"pictures/{number:03d}.png", "w") as member:
+                image.save(member, "PNG")
+        for number in range(copies):
+            with archive.open(f"pictures/copy-{number:02d}.png", "w") as member:
                 image.save(member, "PNG")
         for number in range(broken):
             archive.writestr(f"pictures/broken-{number:02d}.png", b"no picture")
