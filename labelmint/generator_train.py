@@ -251,5 +251,11 @@ def _tell(outcome: TrainingOutcome) -> None:
             f"{outcome.best.kernel:.3g} ({outcome.best.features}, {outcome.best.samples} samples)"
         )
     console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if outcome.unmeasured_by:
+        line = (
+            f"nothing was measured this time: the weights of {outcome.unmeasured_by}, which the run began with, are "
+            "not here; give their path as --features-weights"
+        )
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     if outcome.ended == "stopped":
         raise typer.Exit(STOPPED)

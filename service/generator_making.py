@@ -83,6 +83,10 @@ def _resolution(spec: TrainingSpec, store: Store) -> int:
     if start is None:
         remedy = "GET /generators lists those there are"
         raise invalid_request([Complaint(field="settings.start", message="there is no such generator", remedy=remedy)])
+    if start.conditions:
+        message = f"generator {start.id} has classes, and a generator with classes cannot be trained"
+        remedy = "name one without classes, or train without `start`"
+        raise invalid_request([Complaint(field="settings.start", message=message, remedy=remedy)])
     if spec.resolution not in (None, start.resolution):
         message = f"generator {start.id} makes images of {start.resolution} pixels a side"
         remedy = "leave `resolution` out, or train without `start`"

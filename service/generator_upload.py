@@ -14,10 +14,9 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException
 
 from service.ids import IDENTIFIER
-from service.label_schema import Record
 from service.multipart import FormParser
 from service.problems import Complaint, Problem, invalid_request, unsupported_media_type
-from service.requests import Identifier
+from service.requests import TrainingChoices
 from service.sniffing import Content, sniff
 
 _TEXT_BYTES = 64 * 1024
@@ -26,16 +25,12 @@ _PARTS = (*Content, *_TEXTS)
 _RESOLUTIONS = (32, 64, 128, 256, 512, 1024)
 
 
-class TrainingSpec(Record):
+class TrainingSpec(TrainingChoices):
     """How to train on a zip of images: the part `settings`, as JSON."""
 
     resolution: int | None = Field(
         default=None, description="pixels a side: 32, 64, 128, … 1024; 64 if left out, or that of `start`"
     )
-    kimg: float = Field(default=300.0, gt=0, le=100_000, allow_inf_nan=False, description="thousands of images to show")
-    mirror: bool = Field(default=True, description="show mirrored images as well")
-    start: Identifier | None = Field(default=None, description="a generator of the same architecture to begin from")
-    seed: int = Field(default=0, ge=0, lt=2**63)
 
 
 @dataclass(frozen=True, slots=True)

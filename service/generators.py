@@ -9,7 +9,7 @@ import redis
 from service.ledger import Ledger
 from service.locks import brief_lock
 from service.records import GeneratorRecord, JobRecord, upload_key
-from service.requests import ImportRequest, TrainRequest
+from service.requests import ImportRequest, TrainingChoices, TrainRequest
 from service.stores.protocol import InvalidKey, ObjectMissing, Store
 
 JOB_PREFIX = "gen-"
@@ -39,7 +39,7 @@ def derived_id(sha256: str) -> str:
 
 def training_of(request: TrainRequest) -> dict[str, object]:
     """What, besides the images, decides which generator a training makes; kept in its provenance."""
-    return request.model_dump(include={"resolution", "kimg", "mirror", "start", "seed"})
+    return request.model_dump(include={"resolution", *TrainingChoices.model_fields})
 
 
 def generators_lock(connection: redis.Redis) -> AbstractContextManager[None]:

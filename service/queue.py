@@ -18,6 +18,10 @@ QUEUE_NAME = "labelmint"
 
 RETRIES = 3
 
+TRAIN_RETRIES = 1000
+"""A training may take two weeks, in which many a worker is stopped or lost. Its body counts for itself how often it
+began without getting any further, and gives up then."""
+
 SAMPLES = "workers.generator_samples.run"
 """The one part that belongs to no job: its first argument is a generator's id."""
 
@@ -27,7 +31,7 @@ class JobQueue:
 
     Each part has an id made from the job's, so that enqueueing it twice is enqueueing it once: a part that is queued or
     running stays as it is; one that has finished, failed, or lost its worker is replaced. A part that fails is retried
-    at once, `RETRIES` times. Errors of Redis pass through.
+    at once, `RETRIES` times, that of a training `TRAIN_RETRIES` times. Errors of Redis pass through.
     """
 
     def __init__(self, redis: redis.Redis, settings: Settings | None = None) -> None:
@@ -52,7 +56,8 @@ class JobQueue:
 
     def _enqueue_generator_part(self, job_id: str, task: str, timeout_s: int) -> str:
         """`workers.generator_{task}.run(job_id)`."""
-        return self._enqueue(f"{job_id}-{task}", f"workers.generator_{task}.run", (job_id,), timeout_s)
+        retries = TRAIN_RETRIES if task == "train" else RETRIES
+        return self._enqueue(f"{job_id}-{task}", f"workers.generator_{task}.run", (job_id,), timeout_s, retries)
 
     def enqueue_fit(self, job_id: str) -> str:
         """Have `workers.fit.run(job_id)` called. Returns the part's id."""
@@ -80,7 +85,9 @@ class JobQueue:
         """Raises an error of Redis if it cannot be reached."""
         self._redis.ping()
 
-    def _enqueue(self, part: str, function: str, args: tuple[str | float, ...], timeout_s: int) -> str:
+    def _enqueue(
+        self, part: str, function: str, args: tuple[str | float, ...], timeout_s: int, retries: int = RETRIES
+    ) -> str:
         for _ in range(10):
             try:
                 self._queue.enqueue_call(
@@ -88,10 +95,10 @@ class JobQueue:
                     args=args,
                     job_id=part,
                     timeout=timeout_s,
-                    ttl=self._settings.job_ttl_s,
+                    ttl=None,  # a part may wait for weeks behind a training
                     result_ttl=3600,
                     failure_ttl=self._settings.job_ttl_s,
-                    retry=Retry(max=RETRIES),
+                    retry=Retry(max=retries),
                     unique=True,
                 )
                 return part

@@ -159,7 +159,41 @@ class ImportRequest(Record):
     sha256: str = Field(description="of the upload, which lies under `uploads/{sha256}`")
 
 
-class TrainRequest(Record):
+class TrainingChoices(Record):
+    """How to train a generator; the defaults are those of `labelmint generator train`."""
+
+    kimg: float | None = Field(
+        default=None,
+        gt=0,
+        le=100_000,
+        allow_inf_nan=False,
+        description="thousands of images to show; left out: 300 up to 64 pixels a side, 1000 at 128, 2000 above",
+    )
+    fit: Literal["crop", "random-crop", "stretch"] = Field(
+        default="crop", description="how a picture becomes a square: its centre, up to eight squares of it, or all"
+    )
+    mirror: bool = Field(default=False, description="show mirrored images as well; wrong where left and right differ")
+    augment: Literal["ada", "fixed", "none"] = Field(
+        default="ada", description="what the discriminator's images go through, at a strength that ADA finds"
+    )
+    augment_p: float | None = Field(
+        default=None, ge=0, lt=1, description="probability of each augmentation: kept with fixed, the first with ada"
+    )
+    patience: int = Field(
+        default=10, ge=0, description="stop after so many evaluations without a better one; 0 never does"
+    )
+    start: Identifier | None = Field(default=None, description="a generator without classes to begin from")
+    seed: int = Field(default=0, ge=0, lt=2**63)
+
+    @field_validator("augment_p")
+    @classmethod
+    def _of_augmentation(cls, augment_p: float | None, others: ValidationInfo) -> float | None:
+        if augment_p and others.data.get("augment") == "none":
+            raise ValueError("with `augment` none nothing has a probability: leave it out")
+        return augment_p
+
+
+class TrainRequest(TrainingChoices):
     """Train a generator on an uploaded zip of unlabeled images."""
 
     task: Literal["train"] = "train"
@@ -167,10 +201,6 @@ class TrainRequest(Record):
     name: Name
     sha256: str = Field(description="of the upload, which lies under `uploads/{sha256}`")
     resolution: int = Field(default=64, description="pixels a side: a power of two from 32 to 1024")
-    kimg: float = Field(default=300.0, gt=0, description="thousands of images to show")
-    mirror: bool = Field(default=True, description="show mirrored images as well")
-    start: Identifier | None = Field(default=None, description="a generator of the same architecture to begin from")
-    seed: int = Field(default=0, ge=0, lt=2**63)
 
 
 class EncodeRequest(Record):

@@ -32,6 +32,10 @@ class Settings(BaseSettings):
         default=None, description="torchvision weights of the backbone, when not in its cache"
     )
 
+    inception_weights: Path | None = Field(
+        default=None, description="torchvision weights of inception_v3, when not in its cache"
+    )
+
     max_seeds: int = Field(default=50, ge=1, le=50)
     max_count: int = Field(default=1_000_000, ge=1, description="Samples one job may ask for")
     max_upload_bytes: int = Field(default=256 * 2**20, ge=1)

@@ -93,6 +93,13 @@ def _trained(bench: Workbench, record: GeneratorRecord, prolong: Callable[[], No
 
     encoder = training.run(report, keep)
     shutil.rmtree(kept, ignore_errors=True)
+    if perceptual.source == "random":
+        bench.ledger.note(
+            bench.job_id,
+            f"The encoder was trained, and its `lpips` measured, with random weights of {perceptual.backbone}, because "
+            "its own were not at hand. Name a file with them in LABELMINT_LPIPS_WEIGHTS, and its figures can be "
+            "compared with others.",
+        )
     facts = {
         "settings": asdict(settings),
         "perceptual": f"{perceptual.backbone}, {perceptual.source} weights",

@@ -95,8 +95,9 @@ def read_checkpoint(
     except ChildEnded:
         raise JobFailure(
             "import-too-large",
-            f"Reading the checkpoint took more than {memory} bytes of memory, more time than an import may take, or "
-            "crashed the process that read it. If it is a StyleGAN2, save its generator alone and send that.",
+            f"Reading the checkpoint took more than {memory} bytes of memory or {settings.import_timeout_s} s, or "
+            "crashed the process that read it. If it is a StyleGAN2, save its generator alone and send that, or raise "
+            "LABELMINT_IMPORT_MEMORY_BYTES or LABELMINT_IMPORT_TIMEOUT_S on the workers.",
         ) from None
     if refusal := answer.get("refusal"):
         raise JobFailure("import-refused", f"{refusal}.".replace("..", "."))
@@ -121,7 +122,10 @@ def _check_size(architecture: Architecture, memory: int) -> None:
     """Refuse a generator of which not even one image could be made in the memory that an import may take."""
     largest = max(architecture.channels(side) * side**2 for side in architecture.resolutions)
     if 4 * 4 * largest > memory:  # a block's input, output and two results between them, in float32
-        message = f"One image of this generator takes {16 * largest} bytes of memory; {memory} are the most."
+        message = (
+            f"One image of this generator takes {16 * largest} bytes of memory; {memory} are the most. Send a "
+            "generator of a lower resolution, or raise LABELMINT_IMPORT_MEMORY_BYTES on the workers."
+        )
         raise JobFailure("import-too-large", message)
 
 

@@ -2,29 +2,35 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import redis
+
 from models.bundle import load_generator
-from models.device import choose_device
-from models.training.images import PreparationReport, TooFewImages
-from models.training.job import StopTraining, TrainingOptions, TrainingOutcome, train_generator
+from models.training.folder_lock import FolderBusy
+from models.training.images import TooFewImages
+from models.training.job import StopTraining, TrainingOptions, train_generator
 from models.training.settings import TrainingPlan, plan_for
 from models.training.sources import SourceRefused
 from models.training.trainer import TrainingProgress
-from service.generators import find_generator, training_of
+from service.generators import find_generator
 from service.records import Phase, preview_key
 from service.requests import TrainRequest
+from service.stores.protocol import StoreUnavailable
 from workers.generator_uploads import drop_forgotten_uploads, fetch_upload, run_upload_body
 from workers.local_generators import WEIGHTS, fetch_generator
-from workers.public_errors import JobFailure
-from workers.publish import CPU, publish_generator
+from workers.public_errors import JobFailure, public_error
+from workers.publish import CPU
 from workers.throttle import Throttle
-from workers.training_files import drop_forgotten_runs, drop_run, fetch_run, save_run, training_folder
+from workers.training_end import drop_forgotten_runs, keep_best, notes_of, publish_run, too_few
+from workers.training_files import drop_run, fetch_run, save_run, training_folder
 from workers.training_sheet import progression
-from workers.workbench import PROGRESS_INTERVAL_S, Cancelled, Workbench
+from workers.training_starts import Starts
+from workers.workbench import PROGRESS_INTERVAL_S, Cancelled, Workbench, log
 
 SAVE_EVERY_S = 600.0
 """A machine that is lost costs no more training than this."""
@@ -32,19 +38,34 @@ SAVE_EVERY_S = 600.0
 _SHARE_OF_TIME = 0.97
 """Of the time limit; what is left is for publishing what was reached."""
 
-_REFUSED_SHOWN = 10
+RETRY_AFTER_S = 10.0
+"""A training that lacks the store, Redis or its folder waits this long before it is put back into the queue."""
+
+_OUTAGES = (StoreUnavailable, redis.RedisError)
 
 
 def run(job_id: str) -> None:
     """Train a generator on the zip of images that the job names."""
-    run_upload_body(job_id, train)
+    run_upload_body(job_id, train, keep_best)
 
 
 def train(bench: Workbench) -> None:
     """What `run` does, at a given workbench. Raises `Cancelled`, and whatever goes wrong.
 
-    Called again after a kill, it goes on from the last checkpoint. A cancelled training publishes its best snapshot.
+    Called again after a kill, it goes on from the last checkpoint. If it raises, `keep_best` publishes what there is.
     """
+    try:
+        _make(bench)
+    except _OUTAGES:
+        time.sleep(RETRY_AFTER_S)
+        raise
+    except FolderBusy:
+        time.sleep(RETRY_AFTER_S)
+        message = "The worker that had this training before has not let go of it yet. Send the request again."
+        raise JobFailure("training-busy", message, retry=True) from None
+
+
+def _make(bench: Workbench) -> None:
     if not bench.ledger.start(bench.job_id):
         raise Cancelled
     request = bench.job.request
@@ -63,25 +84,55 @@ def train(bench: Workbench) -> None:
 
 def _train(bench: Workbench, request: TrainRequest) -> None:
     folder = training_folder(bench)
-    fetch_run(bench.store, bench.job_id, folder)
+    starts = Starts(folder)
+    starts.count(fetch_run(bench.store, bench.job_id, folder))
+    try:
+        _go_on(bench, request, folder)
+    except Cancelled:
+        raise
+    except (*_OUTAGES, FolderBusy):
+        starts.forgive()
+        raise
+    except Exception as failure:
+        starts.blame(public_error(failure))
+        raise
+
+
+def _go_on(bench: Workbench, request: TrainRequest, folder: Path) -> None:
+    """Train from where the folder is, and publish the best generator."""
     plan, start = _plan(bench, request)
     images = folder / "images.zip"
     bench.ledger.enter_phase(bench.job_id, Phase.TRAIN, plan.images)
     fetch_upload(bench, request.sha256, images, _told(bench, "fetch images"))
     watch = _Watch(bench, folder, plan, time.monotonic() + _SHARE_OF_TIME * bench.settings.train_timeout_s)
-    options = TrainingOptions(start=start, source=f"{request.name}, SHA-256 {request.sha256}")
+    options = TrainingOptions(
+        start=start,
+        fit=request.fit,
+        patience=request.patience,
+        features_weights=bench.settings.inception_weights,
+        source=f"{request.name}, SHA-256 {request.sha256}",
+    )
     try:
         outcome = train_generator(images, folder, plan, watch.report, options, watch.prepare, bench.settings.device)
-    except StopTraining:
-        raise Cancelled from None  # while the images were being prepared
+    except StopTraining:  # while the images were being prepared
+        bench.stop_if_cancelled()
+        message = "The images could not be prepared within LABELMINT_TRAIN_TIMEOUT_S. Raise it, or send fewer images."
+        raise JobFailure("timeout", message) from None
     except TooFewImages as refusal:
-        raise JobFailure("bad-images", _too_few(refusal.report)) from refusal
+        raise JobFailure("bad-images", too_few(refusal.report)) from refusal
     except SourceRefused as refusal:
         raise JobFailure("bad-images", f"{_without(folder, refusal)}.") from refusal
+    except FolderBusy:
+        raise
     except ValueError as refusal:
         raise JobFailure("training-refused", f"{_without(folder, refusal)}.") from refusal
-    watch.draw()
-    _conclude(bench, request, outcome)
+    if outcome.ended == "stopped":
+        bench.stop_if_cancelled()
+    with _bearing_outages("the last sheet"):
+        watch.draw()
+    publish_run(bench, request, folder)
+    for note in notes_of(outcome):
+        bench.ledger.note(bench.job_id, note)
 
 
 def _plan(bench: Workbench, request: TrainRequest) -> tuple[TrainingPlan, Path | None]:
@@ -93,13 +144,19 @@ def _plan(bench: Workbench, request: TrainRequest) -> tuple[TrainingPlan, Path |
             raise JobFailure("generator-missing", f"Generator {request.start}, to start from, is not in the store.")
         start = fetch_generator(bench.store, record, bench.generator_cache)
         plan = replace(plan, architecture=load_generator(start / WEIGHTS, CPU).architecture)
-    settings = replace(plan.settings, mirror=request.mirror, seed=request.seed)
-    return replace(plan, settings=settings, images=max(1, round(1000 * request.kimg))), start
+    settings = replace(plan.settings, mirror=request.mirror, augment=request.augment, seed=request.seed)
+    if request.augment_p is not None:
+        settings = replace(settings, augment_p=request.augment_p)
+    images = plan.images if request.kimg is None else max(1, round(1000 * request.kimg))
+    return replace(plan, settings=settings, images=images), start
 
 
 @dataclass
 class _Watch:
-    """Passes the training's progress on, keeps it safe, and stops it in order."""
+    """Passes the training's progress on, keeps it safe, and stops it in order.
+
+    The training itself needs neither the store nor Redis: while one is out, it goes on and tells of itself later.
+    """
 
     bench: Workbench
     folder: Path
@@ -109,91 +166,55 @@ class _Watch:
     def __post_init__(self) -> None:
         self._reporting, self._saving = Throttle(PROGRESS_INTERVAL_S), Throttle(SAVE_EVERY_S)
         self._saving.due()
+        self._unsaved = False
         self._drawn = 0
 
     def prepare(self, stage: str, done: int, total: int) -> None:
         """For the time before the training. Raises `StopTraining`."""
         if self._reporting.due() or done == total:
             self._stop_if_asked()
-            self.bench.ledger.tell(self.bench.job_id, {"step": stage, "done": done, "total": total})
+            with _bearing_outages("progress"):
+                self.bench.ledger.tell(self.bench.job_id, {"step": stage, "done": done, "total": total})
 
     def report(self, progress: TrainingProgress) -> None:
         """For the training. Raises `StopTraining`."""
         if not self._reporting.due() and progress.images < progress.target:
             return
         self._stop_if_asked()
-        self.bench.ledger.advance(self.bench.job_id, progress.images)
-        self.bench.ledger.tell(self.bench.job_id, _details(progress))
-        self.draw()
-        if self._saving.due():
-            save_run(self.bench.store, self.bench.job_id, self.folder, progress.images)
+        with _bearing_outages("progress"):
+            self.bench.ledger.advance(self.bench.job_id, progress.images)
+            self.bench.ledger.tell(self.bench.job_id, _details(progress))
+        with _bearing_outages("a sheet"):
+            self.draw()
+        self._unsaved = self._unsaved or self._saving.due()
+        if self._unsaved:
+            with _bearing_outages("the run"):
+                save_run(self.bench.store, self.bench.job_id, self.folder, progress.images)
+                self._unsaved = False
 
     def draw(self) -> None:
         """Show the snapshots there are, if there is a new one."""
         sheets = sorted((self.folder / "sheets").glob("*.png"))
         if len(sheets) > self._drawn:
-            self._drawn = len(sheets)
             picture = progression(sheets, self.plan.architecture.resolution)
             self.bench.store.put(preview_key(self.bench.job), picture)
+            self._drawn = len(sheets)
 
     def _stop_if_asked(self) -> None:
-        if self.bench.ledger.is_cancelling(self.bench.job_id) or time.monotonic() > self.deadline:
+        if time.monotonic() > self.deadline:
             raise StopTraining
+        with _bearing_outages("a look for a cancellation"):
+            if self.bench.ledger.is_cancelling(self.bench.job_id):
+                raise StopTraining
 
 
-def _conclude(bench: Workbench, request: TrainRequest, outcome: TrainingOutcome) -> None:
-    """Publish the best generator, and end a cancelled job. Raises `Cancelled` then."""
-    cancelled = outcome.ended == "stopped" and bench.ledger.is_cancelling(bench.job_id)
-    if cancelled and outcome.best is None:
-        bench.ledger.note(bench.job_id, "Nothing was kept: there was no snapshot yet when the training was cancelled.")
-    else:
-        publish_generator(
-            bench.store,
-            outcome.folder,
-            request.generator_id,
-            request.name,
-            "trained",
-            upload_sha256=request.sha256,
-            facts={"training_request": training_of(request)},
-            device=choose_device(bench.settings.device),
-        )
-        for note in _notes(outcome, cancelled):
-            bench.ledger.note(bench.job_id, note)
-    if cancelled:
-        drop_run(bench)
-        raise Cancelled
-
-
-def _notes(outcome: TrainingOutcome, cancelled: bool) -> list[str]:
-    notes = []
-    if cancelled:
-        notes.append(f"Cancelled after {outcome.images_shown} images; its best snapshot was kept as the generator.")
-    elif outcome.ended == "stopped":
-        notes.append(f"Stopped at its time limit, after {outcome.images_shown} images; the best snapshot was kept.")
-    elif outcome.ended == "early-stop":
-        notes.append(f"Stopped after {outcome.images_shown} images: it did not get better any more.")
-    if outcome.best is not None:
-        best = outcome.best
-        notes.append(
-            f"The generator is that of {outcome.best_images} images shown: Fréchet distance {best.frechet:.4g}, kernel "
-            f"distance {best.kernel:.3g} to the training images, by {best.features} over {best.samples} samples."
-        )
-    if outcome.report is not None and outcome.report.rejected_count:
-        notes.append(f"{outcome.report.rejected_count} files were left out. {_refused(outcome.report)}")
-    if outcome.report is not None and outcome.report.duplicate_count:
-        notes.append(f"{outcome.report.duplicate_count} images that repeat others were left out.")
-    return notes
-
-
-def _too_few(report: PreparationReport) -> str:
-    counts = f"Of {report.files} images in the zip {report.images} can be trained on, which are too few."
-    return f"{counts} {_refused(report)}" if report.rejected else f"{counts} Send more of them."
-
-
-def _refused(report: PreparationReport) -> str:
-    first = [str(rejection) for rejection in report.rejected[:_REFUSED_SHOWN]]
-    more = report.rejected_count - len(first)
-    return " | ".join(first) + (f" | and {more} more." if more else ".")
+@contextmanager
+def _bearing_outages(what: str) -> Iterator[None]:
+    """Log that the store or Redis cannot be reached, and go on: it is tried again at the next report."""
+    try:
+        yield
+    except _OUTAGES as outage:
+        log.warning("put off while a service is out", what=what, reason=str(outage))
 
 
 def _details(progress: TrainingProgress) -> dict[str, float | str]:

@@ -20,9 +20,11 @@ _FORGOTTEN_AFTER = timedelta(hours=1)
 _LEFT_AFTER_S = 24 * 3600
 
 
-def run_upload_body(job_id: str, body: Callable[[Workbench], None]) -> None:
+def run_upload_body(
+    job_id: str, body: Callable[[Workbench], None], rescue: Callable[[Workbench], None] | None = None
+) -> None:
     """`run_body`, after which the upload is removed if the job has ended and no other one waits for it."""
-    run_body(job_id, body)
+    run_body(job_id, body, rescue)
     with workbench(job_id) as bench:
         try:
             job = bench.ledger.get(job_id)

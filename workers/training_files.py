@@ -6,8 +6,7 @@ from pathlib import Path
 
 import torch
 
-from models.training.checkpoints import NEWEST, has_checkpoint, read_checkpoint
-from service.ledger import JobMissing
+from models.training.checkpoints import NEWEST, PREVIOUS, has_checkpoint, read_checkpoint
 from service.records import training_key
 from service.stores.protocol import ObjectMissing, Store
 from workers.workbench import Workbench, log
@@ -39,8 +38,8 @@ def save_run(store: Store, job_id: str, folder: Path, images: int) -> None:
         for file in sorted(folder.glob(pattern)):
             key = training_key(job_id, file.relative_to(folder).as_posix())
             kept.add(key)
-            # Files in folders are named by the images shown until then, and never change.
-            if file.parent == folder or stored.get(key) != file.stat().st_size:
+            # A sheet that is drawn again looks much the same; a snapshot goes with the checkpoint of its time.
+            if file.suffix != ".png" or stored.get(key) != file.stat().st_size:
                 with file.open("rb") as stream:
                     store.put(key, stream)
     store.put(training_key(job_id, _FACTS), json.dumps({"images": images}).encode())
@@ -48,24 +47,29 @@ def save_run(store: Store, job_id: str, folder: Path, images: int) -> None:
         store.delete(key)
 
 
-def fetch_run(store: Store, job_id: str, folder: Path) -> None:
-    """Take the run up from the store, unless this machine's own copy of it is as far."""
+def fetch_run(store: Store, job_id: str, folder: Path) -> int:
+    """Take the run up from the store, unless this machine's own copy of it is as far.
+
+    Returns the images shown until the checkpoint that is here then; -1 if there is none.
+    """
+    here = _images_shown(folder)
     try:
         images = json.loads(store.read(training_key(job_id, _FACTS)))["images"]
     except ObjectMissing:
-        return
-    if _images_shown(folder) >= images:
-        return
+        return here
+    if here >= images:
+        return here
     log.info("training goes on from the store", images=images)
-    for row in list(store.list(training_key(job_id, ""))):
-        name = row.key.removeprefix(training_key(job_id, ""))
-        if name != _FACTS:
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_name(f".{target.name}.partial")
-            with store.open(row.key) as source, partial.open("wb") as file:
-                shutil.copyfileobj(source, file, 2**20)
-            partial.replace(target)
+    rows = [row.key.removeprefix(training_key(job_id, "")) for row in store.list(training_key(job_id, ""))]
+    # The checkpoint last, as it was stored: with it, the copy here counts as whole.
+    for name in sorted(set(rows) - {_FACTS}, key=lambda name: name == NEWEST):
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.partial")
+        with store.open(training_key(job_id, name)) as source, partial.open("wb") as file:
+            shutil.copyfileobj(source, file, 2**20)
+        partial.replace(target)
+    return _images_shown(folder)
 
 
 def drop_run(bench: Workbench) -> None:
@@ -74,32 +78,22 @@ def drop_run(bench: Workbench) -> None:
     bench.store.delete_prefix(training_key(bench.job_id, ""))
 
 
-def drop_forgotten_runs(bench: Workbench) -> None:
-    """Remove the runs of jobs that ended without a worker that could have done so, here and in the store."""
+def known_runs(bench: Workbench) -> set[str]:
+    """The ids of the jobs of which there is a run, here or in the store."""
     stored = {row.key.split("/")[1] for row in bench.store.list("trainings/")}
     parent = bench.settings.data_dir / "trainings"
-    local = {folder.name for folder in parent.iterdir()} if parent.is_dir() else set()
-    for job_id in stored | local:
-        if _has_ended(bench, job_id):
-            shutil.rmtree(parent / job_id, ignore_errors=True)
-            bench.store.delete_prefix(training_key(job_id, ""))
-
-
-def _has_ended(bench: Workbench, job_id: str) -> bool:
-    try:
-        return bench.ledger.get(job_id).state.is_terminal
-    except JobMissing:
-        return True
+    return stored | ({folder.name for folder in parent.iterdir()} if parent.is_dir() else set())
 
 
 def _images_shown(folder: Path) -> int:
-    """Until the local checkpoint; -1 if there is none that can be read."""
+    """Until the local checkpoint; -1 if there is none that can be read. Damaged ones are removed."""
     if not has_checkpoint(folder):
         return -1
     try:
         state = read_checkpoint(folder, torch.device("cpu"))
     except ValueError:
-        shutil.rmtree(folder)
-        folder.mkdir()
+        log.warning("all checkpoints of a training are damaged", folder=str(folder))
+        for name in (NEWEST, PREVIOUS):
+            (folder / name).unlink(missing_ok=True)
         return -1
     return int(state["shown"]) if state is not None else -1

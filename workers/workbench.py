@@ -18,7 +18,7 @@ from service.records import GeneratorRecord, JobRecord, Phase, ProjectRecord
 from service.redis_client import connect
 from service.settings import Settings, get_settings
 from service.stores import open_store
-from service.stores.protocol import Store
+from service.stores.protocol import Store, StoreUnavailable
 from workers.public_errors import JobFailure, public_error
 from workers.throttle import Throttle
 
@@ -108,11 +108,14 @@ def workbench(job_id: str, settings: Settings | None = None) -> Iterator[Workben
         connection.close()
 
 
-def run_body(job_id: str, body: Callable[[Workbench], None]) -> None:
+def run_body(job_id: str, body: Callable[[Workbench], None], rescue: Callable[[Workbench], None] | None = None) -> None:
     """Run one job body to its end and record the end if it is one.
 
     RQ hears only of failures that it should retry: it sees every other end as success, since our own record is the
     job's state. A job that is over already (cancelled, or failed by another shard) is left alone.
+
+    `rescue` keeps what was reached. It is called before a cancellation or a failure for good is recorded, wherever it
+    came up. Without the store or Redis the part is retried as a whole, and then `rescue` is called again.
     """
     with workbench(job_id) as bench, structlog.contextvars.bound_contextvars(job=job_id):
         if _is_over(bench.ledger, job_id):
@@ -122,13 +125,25 @@ def run_body(job_id: str, body: Callable[[Workbench], None]) -> None:
             body(bench)
         except Cancelled:
             log.info("cancelled")
+            _rescue(bench, rescue)
             bench.ledger.cancelled(job_id)
         except Exception as failure:  # the boundary: whatever it is, the user gets an answer
             error = public_error(failure)
             log.exception("job body failed", code=error.code)
             if error.retry and _retries_left() > 0:
                 raise
+            _rescue(bench, rescue)
             bench.ledger.fail(job_id, error)  # a job that has ended already, say with a result, stays as it ended
+
+
+def _rescue(bench: Workbench, rescue: Callable[[Workbench], None] | None) -> None:
+    try:
+        if rescue is not None:
+            rescue(bench)
+    except Exception as failure:  # the job's own end is what the user asked about
+        if isinstance(failure, StoreUnavailable | redis.RedisError) and _retries_left() > 0:
+            raise
+        log.exception("what was reached could not be kept")
 
 
 def _is_over(ledger: Ledger, job_id: str) -> bool:

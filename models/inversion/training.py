@@ -136,6 +136,7 @@ class EncoderTraining:
         """All that `restore` needs to go on from here, as tensors and plain values."""
         return {
             "settings": asdict(self.settings),
+            "architecture": asdict(self.encoder.architecture),
             "stage": self.stage,
             "step": self.step,
             "seconds": self.seconds,
@@ -145,20 +146,30 @@ class EncoderTraining:
         }
 
     def restore(self, state: dict[str, Any]) -> bool:
-        """Go on from what `state` returned. False, and nothing changes, if it was trained with other settings."""
-        if state["settings"] != asdict(self.settings):
+        """Go on from what `state` returned.
+
+        False, and nothing changes, if it was trained with other settings or is of another encoder's architecture.
+        Raises `ValueError`, `KeyError` or `RuntimeError` if it is damaged; this training begins at its first step then.
+        """
+        known = (state["settings"], state.get("architecture"))
+        if known != (asdict(self.settings), asdict(self.encoder.architecture)):
             return False
         self._enter(state["stage"])
+        try:
+            self.encoder.load_state_dict(state["encoder"])
+            self.adam.load_state_dict(state["adam"])
+            self.random.set_state(state["random"].cpu())
+        except BaseException:
+            self._enter(1)
+            raise
+        # Last: whatever fails before, no steps count as done that these weights have not seen.
         self.step, self.seconds = state["step"], state["seconds"]
-        self.encoder.load_state_dict(state["encoder"])
-        self.adam.load_state_dict(state["adam"])
-        self.random.set_state(state["random"].cpu())
         return True
 
     def _enter(self, stage: int) -> None:
         self.stage, self.step, self.seconds = stage, 0, 0.0
         peak = self.settings.learning_rate / stage
-        self.adam = torch.optim.Adam(self.encoder.parameters(), lr=peak, betas=(0.9, 0.99))
+        self.adam: torch.optim.Adam = torch.optim.Adam(self.encoder.parameters(), lr=peak, betas=(0.9, 0.99))
 
     def _run_stage(
         self,

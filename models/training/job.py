@@ -10,6 +10,7 @@ from models.distances.features import AUTO, choose_features
 from models.distances.statistics import Distance
 from models.training.checkpoints import has_checkpoint
 from models.training.evaluation import Evaluator, default_samples
+from models.training.folder_lock import only_one
 from models.training.images import MINIMUM, Fit, PreparationReport, TrainingImages, prepare_images
 from models.training.run import Run
 from models.training.settings import TrainingPlan
@@ -28,13 +29,13 @@ class StopTraining(Exception):
 class TrainingOptions:
     """Everything about a run but the network and its settings.
 
-    fit: how pictures become squares, see `prepare_images`. minimum_images: fewer are refused. start: folder or file of
-    a generator to begin with; ignored once there is a checkpoint. features: that distances compare; `auto` stays with
-    what the run began with. features_weights: Inception's, where they are not in torch's cache. samples: drawn at each
-    evaluation; None means 2,000 on a CPU and 10,000 on a GPU. patience: stop after so many evaluations that are no
-    better than the best; 0 never does. decay_images: over the last so many images the learning rate falls to a tenth.
-    checkpoint_every_s: a kill costs no more than this. evaluation_share: of the training's time at most. command,
-    source: for the provenance, as typed and in words.
+    fit: how pictures become squares, see `prepare_images`. minimum_images: fewer are refused. start: folder or file
+    of a generator to begin with; ignored once there is a checkpoint. features: that distances compare; `auto` stays
+    with what the run began with, and goes on unmeasured where that cannot be had. features_weights: Inception's,
+    where they are not in torch's cache. samples: drawn at each evaluation; None means 2,000 on a CPU and 10,000 on a
+    GPU. patience: stop after so many evaluations that are no better than the best; 0 never does. decay_images: over
+    the last so many images the learning rate falls to a tenth. checkpoint_every_s: a kill costs no more than this.
+    evaluation_share: of the training's time at most. command, source: for the provenance, as typed and in words.
     """
 
     fit: Fit = "crop"
@@ -56,7 +57,8 @@ class TrainingOutcome:
     """folder: holds `weights.safetensors`, the best generator of the run, and what `Run` says. best: its distance, None
     if none was measured. best_images, images_shown: shown until the best, and in all. ended: `done` at the target,
     `early-stop` when it did not get better any more, `stopped` when `report` raised `StopTraining`. report: of the
-    preparation of the images."""
+    preparation of the images. unmeasured_by: features that the run began with and that could not be had this time, so
+    that nothing was measured; else None."""
 
     folder: Path
     best: Distance | None
@@ -64,6 +66,7 @@ class TrainingOutcome:
     images_shown: int
     ended: Literal["done", "early-stop", "stopped"]
     report: PreparationReport | None
+    unmeasured_by: str | None = None
 
 
 def train_generator(
@@ -87,7 +90,7 @@ def train_generator(
 
     Raises:
         ValueError: what is asked for cannot be done; the message says why, and what to do. `TooFewImages` names every
-            picture that was refused.
+            picture that was refused, and `FolderBusy` says that another process trains in the folder.
         OSError: the folder cannot be written.
     """
     options = options or TrainingOptions()
@@ -112,6 +115,19 @@ def train(
     device: str = "auto",
 ) -> TrainingOutcome:
     """As `train_generator`, with images that are prepared already."""
+    with only_one(folder):
+        return _train(images, folder, plan, report, options, prepare, device)
+
+
+def _train(
+    images: TrainingImages,
+    folder: Path,
+    plan: TrainingPlan,
+    report: Callable[[TrainingProgress], None],
+    options: TrainingOptions,
+    prepare: Callable[[Stage, int, int], None] | None,
+    device: str,
+) -> TrainingOutcome:
     start = read_start(options.start) if options.start and not has_checkpoint(folder) else None
     trainer = Trainer(folder, plan.architecture, plan.settings, images.pixels, device, start)
     evaluator = _evaluator(images, folder, plan, options, prepare, device)
@@ -145,6 +161,7 @@ def train(
         images_shown=trainer.shown,
         ended="stopped" if stopped else "early-stop" if run.stopped_early else "done",
         report=images.report,
+        unmeasured_by=Snapshots.features_of(folder) if evaluator is None else None,
     )
 
 
@@ -155,12 +172,19 @@ def _evaluator(
     options: TrainingOptions,
     prepare: Callable[[Stage, int, int], None] | None,
     device: str,
-) -> Evaluator:
+) -> Evaluator | None:
+    """None if it is the features that the run began with which cannot be had, here and now."""
     place = choose_device(device)
     began_with = Snapshots.features_of(folder)
     name = began_with if options.features == AUTO and began_with else options.features
+    try:
+        network = choose_features(name, options.features_weights, place)
+    except ValueError:
+        if options.features == AUTO and began_with:
+            return None
+        raise
     return Evaluator(
-        choose_features(name, options.features_weights, place),
+        network,
         images,
         plan.settings.mirror,
         options.samples or default_samples(place),

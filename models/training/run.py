@@ -44,7 +44,7 @@ class Run:
     def __init__(
         self,
         trainer: Trainer,
-        evaluator: Evaluator,
+        evaluator: Evaluator | None,
         command: str,
         source: str,
         patience: int = 0,
@@ -53,6 +53,8 @@ class Run:
     ) -> None:
         """
         Args:
+            evaluator: None where the features that the run began with cannot be had: the best generator known stays the
+                published one, and the run is never stopped early.
             command: as typed, for the provenance.
             source: what the images are, in words.
             patience: stop the trainer after so many evaluations that are no better than the best; 0 never does.
@@ -64,10 +66,12 @@ class Run:
             FeaturesDiffer: the run was evaluated with other features before.
         """
         self.folder, self.command, self.source = trainer.folder, command, source
-        self.evaluator, self.patience, self.share, self.pulse = evaluator, patience, evaluation_share, pulse
+        self.evaluator, self.share, self.pulse = evaluator, evaluation_share, pulse
+        self.patience = patience if evaluator else 0
         self.stopped_early = False
         (self.folder / "sheets").mkdir(parents=True, exist_ok=True)
-        self.snapshots = Snapshots(self.folder, evaluator.network.name)
+        features = evaluator.network.name if evaluator else Snapshots.features_of(self.folder)
+        self.snapshots = Snapshots(self.folder, features or "")
         if self.snapshots.last:
             self._show(trainer, self.snapshots.last)
         first = trainer.images[: SHEET_COLUMNS * SHEET_ROWS]
@@ -96,7 +100,7 @@ class Run:
         started = time.monotonic()
         affordable = not self._cost or self._cost <= self.share * (started - self._evaluated)
         distance = None
-        if affordable or trainer.at_target:
+        if self.evaluator and (affordable or trainer.at_target):
             distance = self.evaluator.measure(trainer.average, self.pulse)
             self._evaluated = time.monotonic()
             self._cost = self._evaluated - started

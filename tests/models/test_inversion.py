@@ -1,4 +1,5 @@
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,38 @@ def test_training_the_encoder_finds_codes_and_resumes(
         tiny_bundle.generator, tiny_bundle.latents, perceptual, EncoderSettings(0, 0), start=again
     ).run(reports.append)
     assert torch.allclose(resumed(images), again(images), atol=1e-2)
+
+
+def test_what_is_left_of_another_training_is_not_gone_on_with(
+    tiny_bundle: GeneratorBundle, perceptual: PerceptualDistance
+) -> None:
+    settings = EncoderSettings(steps_code=6, steps_image=6, batch=4)
+
+    def training() -> EncoderTraining:
+        return EncoderTraining(tiny_bundle.generator, tiny_bundle.latents, perceptual, settings)
+
+    def stop(progress: EncoderProgress) -> None:
+        if progress.step == 6:
+            raise KeyboardInterrupt
+
+    left = training()
+    with pytest.raises(KeyboardInterrupt):
+        left.run(stop)
+    state = left.state()
+    again = training()
+    assert again.restore(state)
+    assert (again.stage, again.step) == (1, 6)
+
+    other = replace(left.encoder.architecture, hidden=8)
+    foreign = state | {"architecture": asdict(other), "encoder": Encoder(other).state_dict()}
+    fresh = training()
+    before = {name: value.clone() for name, value in fresh.encoder.state_dict().items()}
+    assert not fresh.restore(foreign)
+    assert all(torch.equal(value, before[name]) for name, value in fresh.encoder.state_dict().items())
+    for damaged in (state | {"encoder": Encoder(other).state_dict()}, state | {"adam": {}, "stage": 2}):
+        with pytest.raises((KeyError, RuntimeError)):
+            fresh.restore(damaged)
+        assert (fresh.stage, fresh.step, fresh.seconds) == (1, 0, 0.0)
 
 
 def test_an_encoder_reduces_large_images() -> None:

@@ -117,7 +117,8 @@ def test_one_may_ask_before_uploading(api: httpx.Client, api_store: FileStore) -
 
 def test_images_become_a_training_job(api: httpx.Client, api_store: FileStore) -> None:
     data = zipped(IMAGES)
-    settings = {"resolution": 32, "kimg": 1.5, "mirror": False, "seed": 7}
+    chosen = {"fit": "stretch", "mirror": True, "augment": "fixed", "augment_p": 0.3, "patience": 3, "seed": 7}
+    settings = {"resolution": 32, "kimg": 1.5, **chosen}
     answer = post(api, "images", data, settings=settings, name="Cats")
     assert answer.status_code == 202, answer.text
     request = answer.json()["request"]
@@ -134,8 +135,16 @@ def test_training_starts_from_a_generator_of_its_size(api: httpx.Client, api_sto
     data = zipped(IMAGES)
     request = post(api, "images", data, settings={"start": "toy"}).json()["request"]
     assert (request["start"], request["resolution"]) == ("toy", 64)
-    for settings in ({"start": "toy", "resolution": 128}, {"start": "nobody"}):
-        assert post(api, "images", data, settings=settings).status_code == 422
+    add_generator(api_store, conditions=3)
+    for settings, words in (
+        ({"start": "toy", "resolution": 128}, "64 pixels a side"),
+        ({"start": "nobody"}, "no such generator"),
+        ({"start": "cats"}, "name one without classes"),
+    ):
+        answer = post(api, "images", data, settings=settings)
+        assert answer.status_code == 422
+        assert words in answer.text
+        assert '"settings.' in answer.text
 
 
 def test_an_idempotency_key_is_honoured(api: httpx.Client, api_store: FileStore, api_ledger: Ledger) -> None:
@@ -251,6 +260,8 @@ def test_a_large_zip_directory_is_read_to_its_first_names_only() -> None:
         ("images", zipped(IMAGES), {"settings": "{"}, 422, "settings"),
         ("images", zipped(IMAGES), {"settings": '{"resolution": 48}'}, 422, "settings.resolution"),
         ("images", zipped(IMAGES), {"settings": '{"kimg": -1}'}, 422, "settings.kimg"),
+        ("images", zipped(IMAGES), {"settings": '{"fit": "squeeze"}'}, 422, "settings.fit"),
+        ("images", zipped(IMAGES), {"settings": '{"augment": "none", "augment_p": 0.2}'}, 422, "settings.augment_p"),
         ("images", zipped(IMAGES), {"settings": '{"learning": 1}'}, 422, "settings.learning"),
         ("checkpoint", PICKLE, {"id": "toy"}, 409, "another"),
     ],

@@ -9,7 +9,9 @@ from rq import Queue, Worker
 from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
-from service.queue import QUEUE_NAME, JobQueue
+from service.queue import QUEUE_NAME, TRAIN_RETRIES, JobQueue
+from service.records import JobRecord
+from service.requests import TrainRequest
 from service.settings import Settings
 
 
@@ -40,7 +42,13 @@ def test_parts_are_named_by_dotted_path_and_limited(
     assert (package.func_name, package.timeout) == ("workers.package.run", settings.package_timeout_s)
     for job in (fit, shard, package):
         assert job.retries_left == 3
-        assert None not in (job.ttl, job.result_ttl, job.failure_ttl)
+        assert None not in (job.result_ttl, job.failure_ttl)
+        assert redis.ttl(job.key) == -1, "what waits in the queue never expires"
+
+
+def test_a_training_is_retried_as_often_as_workers_come_and_go(queue: JobQueue, redis: Redis) -> None:
+    request = TrainRequest(generator_id="mine", name="Mine", sha256="0")
+    assert fetch(redis, queue.enqueue_job(JobRecord(id="gen-1", request=request))).retries_left == TRAIN_RETRIES > 100
 
 
 def test_a_queued_part_is_queued_once(queue: JobQueue, entries: Queue) -> None:

@@ -1,7 +1,9 @@
 """A fitted world, made once, and copies of it for each test."""
 
+import hashlib
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,17 @@ import redis as redis_client
 
 from models.fitting import FitSettings
 from models.inversion.refinement import RefinementSettings
+from models.training.settings import TrainingPlan, plan_for
 from service.ledger import Ledger
 from service.queue import JobQueue
-from service.records import JobRecord
+from service.records import JobRecord, upload_key
 from service.redis_client import connect
-from service.requests import GenerateRequest
+from service.requests import GenerateRequest, TrainRequest
 from service.settings import Settings
 from service.stores import FileStore
+from tests.workers.trainings import zip_of_images
 from tests.workers.world import PROJECT, make_world
+from workers import generator_train
 from workers.labelers import ensure_labeler
 from workers.plan import Plan, write_plan
 from workers.workbench import Workbench
@@ -32,6 +37,7 @@ QUICK_FIT = FitSettings(
 """A poor labeler in a few seconds."""
 
 NewJob = Callable[..., Workbench]
+NewTraining = Callable[..., Workbench]
 
 
 @pytest.fixture(scope="session")
@@ -78,5 +84,42 @@ def new_job(fitted_world: tuple[Path, str], settings: Settings, redis: redis_cli
         ledger.accept(job)
         write_plan(store, job_id, Plan(fit_key=key, count=count, shard_size=shard_size))
         return Workbench(job_id, settings, store, redis, ledger, queue)
+
+    return accept
+
+
+@pytest.fixture
+def quick_training(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    """A small network, evaluated soon and on few samples."""
+
+    def plan(resolution: int) -> TrainingPlan:
+        found = plan_for(resolution)
+        architecture = replace(found.architecture, z_dim=16, w_dim=16, mapping_layers=2, channel_max=8)
+        return replace(found, architecture=architecture, settings=replace(found.settings, batch=8), snapshot_images=32)
+
+    monkeypatch.setattr(generator_train, "plan_for", plan)
+    monkeypatch.setattr("models.training.evaluation.SAMPLES_CPU", 64)
+    monkeypatch.setattr("workers.workbench.get_settings", lambda: settings)
+    monkeypatch.setattr(generator_train, "PROGRESS_INTERVAL_S", 0.0)
+    monkeypatch.setattr(generator_train, "RETRY_AFTER_S", 0.0)
+
+
+@pytest.fixture
+def new_training(
+    store: FileStore,
+    settings: Settings,
+    redis: redis_client.Redis,
+    quick_training: None,
+) -> NewTraining:
+    """`new_training(zip, kimg=…)` accepts the training `gen-job`, of 64 images unless told otherwise."""
+    ledger = Ledger(store, redis, 3600)
+
+    def accept(data: bytes | None = None, **changes: object) -> Workbench:
+        data = zip_of_images() if data is None else data
+        sha256 = hashlib.sha256(data).hexdigest()
+        store.put(upload_key(sha256), data)
+        wanted = {"generator_id": "mine", "name": "Mine", "sha256": sha256, "resolution": 32, "kimg": 0.064}
+        ledger.accept(JobRecord(id="gen-job", request=TrainRequest.model_validate(wanted | changes)))
+        return Workbench("gen-job", settings, store, redis, ledger, JobQueue(redis, settings))
 
     return accept

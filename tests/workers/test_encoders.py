@@ -68,6 +68,9 @@ def test_an_encoder_is_trained_once(bench: Workbench) -> None:
     record = find_generator(bench.store, GENERATOR)
     assert record is not None
     assert record.provenance["encoder"]["settings"]["steps_code"] == 4
+    (note,) = bench.ledger.get("job").notes
+    assert "random weights of alex" in note
+    assert "LABELMINT_LPIPS_WEIGHTS" in note
     (row,) = bench.store.list(KEY)
     ensure_encoder(bench)
     assert list(bench.store.list(KEY)) == [row]

@@ -1,79 +1,34 @@
 """Training as a job: from a zip of images to a generator, through kills, machines and cancellations."""
 
-import hashlib
 import io
-import zipfile
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-import redis as redis_client
+import safetensors.torch
 import torch
 from PIL import Image
 
+from labelmint import generator_train as command
+from models.bundle import load_generator
+from models.checkpoint import half
 from models.training.checkpoints import write_checkpoint
+from models.training.job import TrainingOptions
 from models.training.settings import TrainingPlan, plan_for
 from models.training.trainer import TrainingProgress
 from service.generators import find_generator, training_of
-from service.ledger import Ledger
-from service.queue import JobQueue
-from service.records import JobRecord, JobState, Phase, preview_key, upload_key
+from service.records import JobState, Phase, preview_key
 from service.requests import TrainRequest
 from service.settings import Settings
 from service.stores import FileStore
+from tests.workers.conftest import NewTraining
+from tests.workers.trainings import cancel_when, interrupt_after, zip_of_images
 from tests.workers.world import SIZE, write_generator
 from workers import generator_train
 from workers.publish import publish_generator
 from workers.training_files import fetch_run, save_run
 from workers.training_sheet import progression
-from workers.workbench import Workbench
-
-NewTraining = Callable[..., Workbench]
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
-    """A small network, evaluated soon and on few samples."""
-
-    def plan(resolution: int) -> TrainingPlan:
-        found = plan_for(resolution)
-        architecture = replace(found.architecture, z_dim=16, w_dim=16, mapping_layers=2, channel_max=8)
-        return replace(found, architecture=architecture, settings=replace(found.settings, batch=8), snapshot_images=32)
-
-    monkeypatch.setattr(generator_train, "plan_for", plan)
-    monkeypatch.setattr("models.training.evaluation.SAMPLES_CPU", 64)
-    monkeypatch.setattr("workers.workbench.get_settings", lambda: settings)
-    monkeypatch.setattr(generator_train, "PROGRESS_INTERVAL_S", 0.0)
-
-
-def zip_of_images(count: int = 110, broken: int = 0) -> bytes:
-    random = np.random.default_rng(0)
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for number in range(count):
-            image = Image.fromarray(random.integers(0, 256, (32, 32, 3), dtype=np.uint8))
-            with archive.open(f"pictures/{number:03d}.png", "w") as member:
-                image.save(member, "PNG")
-        for number in range(broken):
-            archive.writestr(f"pictures/broken-{number:02d}.png", b"no picture")
-    return buffer.getvalue()
-
-
-@pytest.fixture
-def new_training(store: FileStore, settings: Settings, redis: redis_client.Redis) -> NewTraining:
-    ledger = Ledger(store, redis, 3600)
-
-    def accept(data: bytes | None = None, **changes: object) -> Workbench:
-        data = zip_of_images() if data is None else data
-        sha256 = hashlib.sha256(data).hexdigest()
-        store.put(upload_key(sha256), data)
-        wanted = {"generator_id": "mine", "name": "Mine", "sha256": sha256, "resolution": 32, "kimg": 0.064}
-        ledger.accept(JobRecord(id="gen-job", request=TrainRequest.model_validate(wanted | changes)))
-        return Workbench("gen-job", settings, store, redis, ledger, JobQueue(redis, settings))
-
-    return accept
 
 
 def test_images_become_a_generator(new_training: NewTraining) -> None:
@@ -112,7 +67,45 @@ def test_images_that_cannot_be_trained_on_are_named(new_training: NewTraining) -
     assert "broken-09" in error.message
     assert "broken-10" not in error.message
     assert "2 more" in error.message
+    assert "100 are the least" in error.message
     assert not list(bench.store.list("uploads/"))
+
+
+@pytest.mark.parametrize("resolution", [64, 128, 256])
+def test_what_is_not_chosen_is_that_of_the_command(
+    new_training: NewTraining, monkeypatch: pytest.MonkeyPatch, resolution: int
+) -> None:
+    given: list[tuple[TrainingPlan, TrainingOptions]] = []
+
+    def train(
+        source: Path, folder: Path, plan: TrainingPlan, report: object, options: TrainingOptions, *_: Any
+    ) -> None:
+        given.append((plan, options))
+        raise ValueError("enough")
+
+    monkeypatch.setattr(generator_train, "plan_for", plan_for)
+    monkeypatch.setattr(generator_train, "train_generator", train)
+    bench = new_training(resolution=resolution, kimg=None)
+    generator_train.run("gen-job")
+    ((plan, options),) = given
+    assert plan == command._plan(False, resolution, None, {}, {})
+    defaults = TrainingOptions()
+    assert (options.fit, options.patience) == (defaults.fit, defaults.patience)
+    given.clear()
+    bench.ledger.forget("gen-job")
+    new_training(resolution=resolution, fit="stretch", patience=2, mirror=True, augment="fixed", augment_p=0.3)
+    generator_train.run("gen-job")
+    ((plan, options),) = given
+    assert (options.fit, options.patience, plan.images) == ("stretch", 2, 64)
+    assert (plan.settings.mirror, plan.settings.augment, plan.settings.augment_p) == (True, "fixed", 0.3)
+
+
+def test_of_too_few_images_those_that_repeat_others_are_counted(new_training: NewTraining) -> None:
+    bench = new_training(zip_of_images(20, copies=90))
+    generator_train.run("gen-job")
+    error = bench.ledger.get("gen-job").error
+    assert error is not None
+    assert "Of 110 images in the zip 20 can be trained on, and 100 are the least. 90 repeat others." in error.message
 
 
 def test_something_that_is_no_zip_is_refused(new_training: NewTraining) -> None:
@@ -122,18 +115,6 @@ def test_something_that_is_no_zip_is_refused(new_training: NewTraining) -> None:
     assert error is not None
     assert error.code == "bad-images"
     assert error.message.startswith("images.zip: ")
-
-
-def cancel_when(bench: Workbench, monkeypatch: pytest.MonkeyPatch, ready: Callable[[TrainingProgress], bool]) -> None:
-    """Cancel the job as its user would, once the training has got so far."""
-    report = generator_train._Watch.report
-
-    def cancelling(watch: generator_train._Watch, progress: TrainingProgress) -> None:
-        if ready(progress) and not bench.ledger.is_cancelling("gen-job"):
-            bench.ledger.cancel("gen-job")
-        report(watch, progress)
-
-    monkeypatch.setattr(generator_train._Watch, "report", cancelling)
 
 
 def test_a_cancelled_training_keeps_its_best_snapshot(
@@ -194,6 +175,23 @@ def test_a_training_goes_on_on_another_machine(
     assert shown[-1] == 96
 
 
+def test_a_training_that_cannot_be_measured_any_more_says_so(
+    new_training: NewTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = new_training()
+    interrupt_after(bench, monkeypatch, 40)
+    evaluations = bench.settings.data_dir / "trainings" / "gen-job" / "evaluations.json"
+    evaluations.write_text(evaluations.read_text().replace("random-convnet-v1", "inception-torchvision"))
+    monkeypatch.setattr("models.distances.features.find_inception_weights", lambda: None)
+    generator_train.run("gen-job")
+    job = bench.ledger.get("gen-job")
+    assert (job.state, job.error) == (JobState.SUCCEEDED, None)
+    assert any("LABELMINT_INCEPTION_WEIGHTS" in note for note in job.notes)
+    record = find_generator(bench.store, "mine")
+    assert record is not None
+    assert record.provenance["generator"]["images_shown"] == 32
+
+
 def test_a_training_can_start_from_a_generator(new_training: NewTraining, store: FileStore, tmp_path: Path) -> None:
     write_generator(tmp_path / "tiny")
     publish_generator(store, tmp_path / "tiny", "tiny", "Tiny", "trained", truncations=())
@@ -205,6 +203,11 @@ def test_a_training_can_start_from_a_generator(new_training: NewTraining, store:
     tiny = find_generator(store, "tiny")
     assert tiny is not None
     assert record.architecture == tiny.architecture
+    # A new discriminator learns alone for the first 40,000 images: the generator is still the one it began with.
+    start = half(load_generator(tmp_path / "tiny" / "weights.safetensors", torch.device("cpu")).state_dict())
+    trained = safetensors.torch.load(store.read("generators/mine/weights.safetensors"))
+    assert trained.keys() == start.keys()
+    assert all(torch.equal(trained[name], start[name]) for name in start if not name.endswith("w_avg"))
 
 
 def test_runs_are_taken_up_from_whoever_got_further(store: FileStore, tmp_path: Path) -> None:
@@ -218,6 +221,9 @@ def test_runs_are_taken_up_from_whoever_got_further(store: FileStore, tmp_path: 
     fetch_run(store, "job", there)
     assert (there / "checkpoint.pt").read_bytes() == before
     assert (there / "snapshots" / "00000500.safetensors").exists()
+    (here / "snapshots" / "00000500.safetensors").write_bytes(b"+")
+    save_run(store, "job", here, 500)
+    assert store.read("trainings/job/snapshots/00000500.safetensors") == b"+", "made again from before, it is another"
     write_checkpoint(there, {"shown": 900, "weights": torch.ones(3)})
     fetch_run(store, "job", there)
     assert (there / "checkpoint.pt").read_bytes() != before, "what is further stays"

@@ -11,6 +11,7 @@ import torch
 
 from models.bundle import load_generator
 from models.training.checkpoints import NEWEST
+from models.training.folder_lock import FolderBusy
 from models.training.images import TooFewImages
 from models.training.job import StopTraining, TrainingOptions, TrainingOutcome, train_generator
 from models.training.settings import TrainingSettings
@@ -53,6 +54,37 @@ def test_a_run_goes_on_and_does_not_end_twice(tmp_path: Path) -> None:
     assert (again.images_shown, again.best) == (first.images_shown, first.best)
     longer = train(tmp_path, plan=replace(ADA, images=120))
     assert longer.images_shown == 120
+
+
+def test_a_run_goes_on_unmeasured_where_its_features_cannot_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = train(tmp_path)
+    assert first.unmeasured_by is None
+    evaluations = tmp_path / "run" / "evaluations.json"
+    evaluations.write_text(evaluations.read_text().replace("random-convnet-v1", "inception-torchvision"))
+    known, weights = evaluations.read_text(), (tmp_path / "run" / "weights.safetensors").read_bytes()
+    monkeypatch.setattr("models.distances.features.find_inception_weights", lambda: None)
+    longer = train(tmp_path, plan=replace(ADA, images=200), options=replace(OPTIONS, patience=1))
+    assert (longer.ended, longer.images_shown) == ("done", 200)
+    assert (longer.unmeasured_by, longer.best_images) == ("inception-torchvision", first.best_images)
+    assert evaluations.read_text() == known
+    assert (tmp_path / "run" / "weights.safetensors").read_bytes() == weights
+    with pytest.raises(ValueError, match="not in torch's cache"):
+        train(tmp_path, options=replace(OPTIONS, features="inception-torchvision"))
+
+
+def test_a_folder_is_trained_by_one_process_at_a_time(tmp_path: Path) -> None:
+    busy: list[str] = []
+
+    def report(progress: TrainingProgress) -> None:
+        with pytest.raises(FolderBusy, match="run is being trained by another process") as refusal:
+            train(tmp_path)
+        busy.append(str(refusal.value))
+
+    train(tmp_path, report)
+    assert busy
+    assert train(tmp_path).ended == "done"
 
 
 def test_whoever_cancels_finds_checkpoint_and_generator(tmp_path: Path) -> None:
