@@ -144,7 +144,7 @@ def get_project(project_id: ProjectId, store: StoreDep) -> ProjectView:
 @router.patch(
     "/{project_id}",
     summary="Change a project",
-    responses=problems(404, 413, 415, 422, 503),
+    responses=problems(400, 404, 413, 415, 422, 503),
     dependencies=[Depends(json_only)],
 )
 def change_project(project_id: ProjectId, wanted: ProjectChange, parts: PartsDep) -> ProjectView:

@@ -86,7 +86,11 @@ def upload(world: PackingWorld) -> ProjectRecord:
     opened = [UploadedFile(path, lambda data=data: io.BytesIO(data)) for path, data in files.items()]  # type: ignore[misc]
     project = create_project(world.store, Upload(opened, None, []), world.settings)
     seeds = [{"index": index, "included": index != 1, "psnr_db": 9.0} for index in range(len(SIZES))]
-    report = {"seeds": seeds, "perceptual": {"weights": "pretrained"}}
+    report = {
+        "seeds": seeds,
+        "perceptual": {"weights": "pretrained"},
+        "settings": {"refinement": {"steps": 300}},
+    }
     world.store.put(labeler_key(FIT, "report.json"), json.dumps(report).encode())
     return project
 
