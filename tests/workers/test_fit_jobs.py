@@ -67,6 +67,12 @@ class Service:
         self.store.put(ProjectRecord.key(name), changed.model_dump_json().encode())
         return name
 
+    def notes_of_the_fit(self, job: JobRecord) -> list[str]:
+        """What a job is to tell about the labeler that it found or made."""
+        assert job.fit_key is not None
+        project = ProjectRecord.model_validate_json(self.store.read(ProjectRecord.key(PROJECT)))
+        return fit_notes(read_report(self.store, job.fit_key), project)
+
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Service]:
@@ -109,8 +115,10 @@ def test_the_report_is_there_before_anything_is_generated(service: Service, fitt
     assert [seed["name"] for seed in report.json()["seeds"]] == names
     assert report.json()["fit_key"] == fitted.fit_key
     assert fitted.fit_key is not None
-    assert fitted.notes == fit_notes(read_report(service.store, fitted.fit_key), names)
-    assert fitted.notes
+    encoder, *notes = fitted.notes
+    assert "The encoder was trained" in encoder
+    assert notes == service.notes_of_the_fit(fitted)
+    assert notes
     for name, file in (("report_png", "report.png"), ("sheet", "sheet.png")):
         assert links[name] == f"/projects/{PROJECT}/{file}"
         assert service.api.get(links[name]).headers["content-type"] == "image/png"
@@ -127,7 +135,7 @@ def test_what_was_fitted_is_not_fitted_again(service: Service, fitted: JobRecord
         jobs = [service.ended(job_id) for job_id in (again, generate)]
     assert [(job.state, job.error, job.fit_key) for job in jobs] == [(JobState.SUCCEEDED, None, fitted.fit_key)] * 2
     assert jobs[0].phase is None, "it neither inverted nor fitted"
-    assert jobs[0].notes == fitted.notes
+    assert jobs[0].notes == service.notes_of_the_fit(fitted)
     assert service.labelers() == before
 
 
