@@ -8,8 +8,8 @@ from pathlib import Path
 from benchmarks.quality.ablations import ABLATIONS
 from benchmarks.quality.plan import FULL, OTHER_KINDS, QUICK, Plan
 
-NUMBERS = ("steps", "samples", "seeds_share", "full", "annotated", "annotator_steps", "test")
-"""Settings of a plan that are one number each."""
+NUMBERS = ("steps", "samples", "seeds_shares", "full", "annotated", "annotator_steps", "test")
+"""Settings of a plan that are numbers."""
 
 
 def parser_of(description: str | None) -> argparse.ArgumentParser:
@@ -29,7 +29,7 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
     settings.add_argument("--kinds", nargs="*", choices=OTHER_KINDS, help="label kinds beside segmentation")
     settings.add_argument("--steps", type=int, help="of every network")
     settings.add_argument("--samples", type=int, help="of every data set")
-    settings.add_argument("--seeds-share", type=float, help="of each batch, where seeds are added to a data set")
+    settings.add_argument("--seeds-shares", type=float, nargs=2, help="of the first and of the last batch, where added")
     settings.add_argument("--full", type=int, help="exact renders of full supervision")
     settings.add_argument("--annotated", type=int, help="exact renders that the annotator learns from")
     settings.add_argument("--annotator-steps", type=int, help="of the annotator")
@@ -53,8 +53,10 @@ def command_of(arguments: argparse.Namespace) -> str:
 def plan_of(arguments: argparse.Namespace) -> Plan:
     """The plan that was asked for."""
     plan = QUICK if arguments.quick else FULL
-    names = ("draws", "seeds_share", "full", "annotated", "test")
+    names = ("draws", "full", "annotated", "test")
     plan = replace(plan, **{name: value for name in names if (value := getattr(arguments, name)) is not None})
+    if arguments.seeds_shares:
+        plan = replace(plan, seeds_shares=tuple(arguments.seeds_shares))
     if arguments.counts:
         plan = replace(plan, counts=tuple(arguments.counts))
     if arguments.kinds is not None:

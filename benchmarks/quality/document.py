@@ -135,12 +135,13 @@ def _picture(name: str) -> str:
 def _machine(result: Mapping[str, Any]) -> str:
     settings = result["settings"]
     budget, draws = settings["budget"], settings["draws"]
+    first, last = settings["seeds_shares"]
     sentences = [
         f"`{result['command']}` on {result['device']} for each network, {result['workers']} side by side.",
         f"Every network learns for {budget['steps']:,} steps of {budget['batch']} images,",
         f"data sets have {settings['sampling']['count']:,} samples, and tests take {settings['test']:,} renders.",
         f"Figures are means over {draws} draw{'s' * (draws > 1)} of seeds, ± their standard deviation.",
-        f"Where seeds are added, they are {settings['seeds_share']:.0%} of each batch.",
+        f"Where seeds are added, their share of a batch rises from {first:.0%} at first to {last:.0%} at last.",
         f"The network that stands in for DatasetGAN's annotator learnt from {settings['annotated']:,} exact renders",
         f"and reaches {tables.figure(result['annotator_mean_iou'])} mIoU.",
     ]

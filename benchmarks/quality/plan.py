@@ -23,11 +23,11 @@ _PATIENT = replace(FitSettings(), refinement=replace(FitSettings().refinement, t
 @dataclass(frozen=True)
 class Plan:
     """counts: of seeds; the kinds other than segmentation are trained for the largest. draws: sets of seeds of each
-    count. budget: of every network that is compared. full: exact renders of full supervision. annotated: exact renders
-    that the annotator of the DatasetGAN source learns from, within annotator_budget. test: exact renders to test on.
-    sampling: of every data set; its job seed is the draw. seeds_share: of each batch, where seeds are added to a data
-    set. fit, fit_kinds, upsampling: of our labelers; fit also of the DatasetGAN source's. others: the label kinds
-    beside segmentation that networks are trained for."""
+    count. budget: of every network that is compared. full: exact renders of full supervision. annotated: exact
+    renders that the annotator of the DatasetGAN source learns from, within annotator_budget. test: exact renders to
+    test on. sampling: of every data set; its job seed is the draw. seeds_shares: of the first and of the last
+    batch, where seeds are added to a data set. fit, fit_kinds, upsampling: of our labelers; fit also of the
+    DatasetGAN source's. others: the label kinds beside segmentation that networks are trained for."""
 
     counts: tuple[int, ...] = (5, 16, 50)
     draws: int = 3
@@ -38,7 +38,7 @@ class Plan:
     annotator_budget: Budget = field(default_factory=lambda: Budget(steps=6_000, batch=16))
     test: int = 1_000
     sampling: Sampling = field(default_factory=Sampling)
-    seeds_share: float = 0.5
+    seeds_shares: tuple[float, float] = (0.25, 1.0)
     fit: FitSettings = field(default_factory=lambda: _PATIENT)
     fit_kinds: tuple[Kind, ...] = KINDS
     upsampling: Upsampling = "bilinear"
@@ -84,7 +84,7 @@ class Plan:
         if source == "handsoff":
             return of(data)
         if source == "handsoff_plus_seeds":
-            return replace(of(data), extra=seeds, seeds_share=self.seeds_share)
+            return replace(of(data), extra=seeds, seeds_shares=self.seeds_shares)
         if source == "datasetgan":
             return of(self.sampled(AnnotatedFit(self.annotator(world), count, draw, self.unchecked), draw))
         return of(Renders(world, FULL_SEED, self.full), 0)

@@ -36,11 +36,13 @@ class Budget:
 
 @dataclass(frozen=True)
 class Mixture:
-    """Two sources in every batch: `seeds_share` of its images, in [0, 1], are seeds, the others generated ones."""
+    """Two sources in every batch: a share of its images are seeds, the others generated ones. The share goes in a
+    straight line from the first of `seeds_shares`, in [0, 1], to the second, which it reaches at the last batch: what a
+    network learns last counts most, and seeds' labels are exact."""
 
     generated: LabeledImages
     seeds: LabeledImages
-    seeds_share: float = 0.5
+    seeds_shares: tuple[float, float] = (0.25, 1.0)
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def train_net(
     """
     started = time.perf_counter()
     torch.manual_seed(seed)
-    random, batches = torch.Generator().manual_seed(seed), Batches(source, budget.batch, seed)
+    random, batches = torch.Generator().manual_seed(seed), Batches(source, budget, seed)
     net = TaskNet(kind, outputs_of(kind, source, classes)).to(memory_format=torch.channels_last)
     adam = torch.optim.AdamW(net.parameters(), lr=budget.rate, weight_decay=budget.decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(adam, budget.rate, total_steps=budget.steps, pct_start=0.1)
@@ -118,28 +120,33 @@ class Batches:
     """Which images come next: each source in a random order of its own, through all of its images before any comes
     again."""
 
-    def __init__(self, source: LabeledImages | Mixture, size: int, seed: int) -> None:
+    def __init__(self, source: LabeledImages | Mixture, budget: Budget, seed: int) -> None:
         """
         Args:
-            size: images in a batch.
+            budget: how many batches there will be, and of how many images.
 
         Raises:
             ValueError: a share outside [0, 1].
         """
-        self.sources, self.share = parts_of(source)
-        self.size, self.drawn = size, 0
-        if not 0 <= self.share <= 1:
-            raise ValueError(f"seeds_share {self.share}: must be in [0, 1]")
+        self.sources, self.shares = parts_of(source)
+        self.size, self.steps, self.drawn = budget.batch, budget.steps, 0
+        if not all(0 <= share <= 1 for share in self.shares):
+            raise ValueError(f"seeds_shares {self.shares}: must be in [0, 1]")
         self.orders = [np.random.default_rng(seed if place == 0 else [seed, place]) for place in (0, 1)]
         self.queues = [np.array([], dtype=np.int64)] * 2
 
     def next(self) -> list[tuple[LabeledImages, npt.NDArray[np.int64]]]:
         """The sources of the next batch with the rows to take of each, `size` in all. Where the share is no whole
         number of images, the counts of several batches average to it."""
-        before, after = (math.floor(self.share * n * self.size + 0.5) for n in (self.drawn, self.drawn + 1))
+        before, after = (math.floor(self._seeds_until(n) + 0.5) for n in (self.drawn, self.drawn + 1))
         self.drawn += 1
         counts = (self.size - (after - before), after - before)
         return [(self.sources[place], self._take(place, count)) for place, count in enumerate(counts) if count]
+
+    def _seeds_until(self, batches: int) -> float:
+        """How many seeds so many batches are to hold together."""
+        first, last = self.shares
+        return self.size * batches * (first + (last - first) * batches / (2 * self.steps))
 
     def _take(self, place: int, count: int) -> npt.NDArray[np.int64]:
         while len(self.queues[place]) < count:
@@ -149,14 +156,17 @@ class Batches:
         return rows
 
 
-def parts_of(source: LabeledImages | Mixture) -> tuple[tuple[LabeledImages, ...], float]:
-    """The one or two sources, and the share of the second."""
-    return ((source.generated, source.seeds), source.seeds_share) if isinstance(source, Mixture) else ((source,), 0.0)
+def parts_of(source: LabeledImages | Mixture) -> tuple[tuple[LabeledImages, ...], tuple[float, float]]:
+    """The one or two sources, and the first and last share of the second."""
+    if isinstance(source, Mixture):
+        return (source.generated, source.seeds), source.seeds_shares
+    return (source,), (0.0, 0.0)
 
 
 def _depth_range(source: LabeledImages | Mixture) -> tuple[float, float]:
     """Mean and standard deviation of the known depths, every source counted by its share."""
-    sources, seeds_share = parts_of(source)
+    sources, shares = parts_of(source)
+    seeds_share = sum(shares) / 2
     mean = square = 0.0
     for part, share in zip(sources, (1 - seeds_share, seeds_share), strict=False):
         assert part.labels.depth is not None

@@ -18,7 +18,7 @@ SOURCES: tuple[Source, ...] = get_args(Source)
 @dataclass(frozen=True)
 class Trial(Step):
     """source, seeds, draw: what it stands for in tables; seeds is 0 for `full`. images: to learn from. extra: seeds
-    that take `seeds_share` of every batch, or None. draw also seeds the network."""
+    that take such a share of every batch as `Mixture` has it, or None. draw also seeds the network."""
 
     KEEPS = False
 
@@ -30,7 +30,7 @@ class Trial(Step):
     test: Renders
     budget: Budget
     extra: Renders | None = None
-    seeds_share: float = 0.0
+    seeds_shares: tuple[float, float] = (0.0, 0.0)
 
     @property
     def title(self) -> str:
@@ -50,7 +50,7 @@ class Trial(Step):
         source: LabeledImages | Mixture = self.images.load(place, kinds)
         if self.extra is not None:
             assert isinstance(source, LabeledImages)
-            source = Mixture(source, self.extra.load(place, kinds), self.seeds_share)
+            source = Mixture(source, self.extra.load(place, kinds), self.seeds_shares)
         classes = len(SPECIES) if self.kind == "class" else len(PARTS)
         trained = train_net(
             self.kind, source, classes, self.budget, self.draw, lambda step, _: report(step, self.budget.steps)

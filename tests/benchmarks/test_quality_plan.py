@@ -121,7 +121,7 @@ def test_renders_that_are_kept_are_those_that_are_drawn(tmp_path: Path, monkeypa
         "",
         " --quick",
         " --quick --ablation flip --ablation-draws 1 --steps 40",
-        " --draws 2 --counts 5 16 --kinds depth --seeds-share 0.25 --full 100 --annotator-steps 7",
+        " --draws 2 --counts 5 16 --kinds depth --seeds-shares 0.25 0.5 --full 100 --annotator-steps 7",
     ],
 )
 def test_a_page_tells_the_command_that_gives_its_figures(words: str) -> None:
@@ -157,7 +157,7 @@ def test_a_changed_setting_changes_the_trials_that_depend_on_it() -> None:
     every = set(SOURCES)
     assert changed(replace(TINY, budget=Budget(steps=9, batch=2))) == every
     assert changed(replace(TINY, sampling=Sampling(count=7))) == {"handsoff", "handsoff_plus_seeds", "datasetgan"}
-    assert changed(replace(TINY, seeds_share=0.25)) == {"handsoff_plus_seeds"}
+    assert changed(replace(TINY, seeds_shares=(0.25, 0.25))) == {"handsoff_plus_seeds"}
     assert changed(replace(TINY, annotated=5)) == {"datasetgan"}
     assert changed(replace(TINY, upsampling="nearest")) == {"handsoff", "handsoff_plus_seeds"}
     assert changed(replace(TINY, full=5)) == {"full"}
@@ -260,4 +260,8 @@ def test_a_page_keeps_what_people_wrote() -> None:
 def test_a_trial_is_told_in_words() -> None:
     trial = FULL.trial(WORLD, "depth", "handsoff_plus_seeds", 50, 2)
     assert isinstance(trial, Trial) and trial.title == "depth, handsoff_plus_seeds 50 seeds, draw 2"
-    assert trial.extra is not None and (trial.extra.start, trial.extra.count, trial.seeds_share) == (2_001, 50, 0.5)
+    assert trial.extra is not None and (trial.extra.start, trial.extra.count, trial.seeds_shares) == (
+        2_001,
+        50,
+        (0.25, 1.0),
+    )

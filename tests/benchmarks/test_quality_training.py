@@ -138,7 +138,7 @@ def source(count: int, level: int, depth: float = 1.0) -> LabeledImages:
 @pytest.mark.parametrize(("share", "least", "most", "total"), [(0.5, 16, 16, 160), (0.3, 9, 10, 96), (0.0, 0, 0, 0)])
 def test_seeds_have_their_share_of_every_batch(share: float, least: int, most: int, total: int) -> None:
     generated, seeds = source(50, 10), source(7, 200)
-    batches = Batches(Mixture(generated, seeds, share), 32, seed=4)
+    batches = Batches(Mixture(generated, seeds, (share, share)), Budget(10, 32), seed=4)
     drawn = [batches.next() for _ in range(10)]
     counts = [sum(len(rows) for part, rows in parts if part is seeds) for parts in drawn]
     assert all(sum(len(rows) for _, rows in parts) == 32 for parts in drawn)
@@ -150,14 +150,23 @@ def test_seeds_have_their_share_of_every_batch(share: float, least: int, most: i
             assert sorted(turn) == list(range(len(which)))
 
 
+def test_the_share_of_seeds_rises_to_its_end() -> None:
+    generated, seeds = source(50, 10), source(7, 200)
+    batches = Batches(Mixture(generated, seeds, (0.25, 1.0)), Budget(100, 16), seed=4)
+    counts = [sum(len(rows) for part, rows in batches.next() if part is seeds) for _ in range(100)]
+    assert (counts[0], counts[-1], sum(counts)) == (4, 16, 1_000)
+    for number, count in enumerate(counts):
+        assert abs(count - 16 * (0.25 + 0.75 * (number + 0.5) / 100)) <= 1
+
+
 def test_a_share_outside_its_range_is_refused() -> None:
-    with pytest.raises(ValueError, match="seeds_share"):
-        Batches(Mixture(source(2, 0), source(2, 0), 1.5), 4, 0)
+    with pytest.raises(ValueError, match="seeds_shares"):
+        Batches(Mixture(source(2, 0), source(2, 0), (0.0, 1.5)), Budget(1, 4), 0)
 
 
 def test_depth_is_standardised_by_what_batches_hold() -> None:
     near, far = source(3, 0, 1.0), source(9, 0, 10.0)
-    trained = train_net("depth", Mixture(near, far, 0.25), 0, Budget(steps=1, batch=4), 0)
+    trained = train_net("depth", Mixture(near, far, (0.0, 0.5)), 0, Budget(steps=1, batch=4), 0)
     assert near.labels.depth is not None and far.labels.depth is not None
     # A pile with as many pixels of each as the batches have: three parts of one, one of the other.
     pile = np.concatenate([np.tile(near.labels.depth.ravel(), 9), far.labels.depth.ravel()]).astype(np.float64)
@@ -168,7 +177,7 @@ def test_depth_is_standardised_by_what_batches_hold() -> None:
 def test_a_mixture_without_seeds_trains_as_the_data_set_alone() -> None:
     data, budget = source(6, 90), Budget(steps=3, batch=4)
     alone = train_net("class", data, 3, budget, 1)
-    mixed = train_net("class", Mixture(data, source(2, 5), 0.0), 3, budget, 1)
+    mixed = train_net("class", Mixture(data, source(2, 5), (0.0, 0.0)), 3, budget, 1)
     half = train_net("class", Mixture(data, source(2, 5), 0.5), 3, budget, 1)
     weights = [trained.net.state_dict()["head.weight"] for trained in (alone, mixed, half)]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
