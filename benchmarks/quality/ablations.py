@@ -10,7 +10,7 @@ from benchmarks.quality.plan import Plan
 from benchmarks.quality.record import Record
 from benchmarks.quality.steps import Facts
 from benchmarks.quality.summary import Over
-from benchmarks.quality.trial import Trial
+from benchmarks.quality.trial import Source, Trial
 from models.inversion.perceptual import find_backbone_weights
 
 SEEDS = 16
@@ -28,10 +28,11 @@ class Variant:
     plan: Plan
     seeds: int = SEEDS
     usual: bool = False
+    source: Source = "handsoff"
 
     def trials(self, world: World, draws: int) -> list[Trial]:
         """Its networks, one for each draw; equal draws of two variants have equal seeds and latents."""
-        return [self.plan.trial(world, "segmentation", "handsoff", self.seeds, draw) for draw in range(draws)]
+        return [self.plan.trial(world, "segmentation", self.source, self.seeds, draw) for draw in range(draws)]
 
 
 def _seeds(plan: Plan) -> list[Variant]:
@@ -101,6 +102,16 @@ def _truncation(plan: Plan) -> list[Variant]:
     return _of_sampling(plan, "truncation", {"0.5": 0.5, "0.7": 0.7, "1.0": 1.0})
 
 
+def _shares(plan: Plan) -> list[Variant]:
+    shares = {"25 %": (0.25, 0.25), "50 %": (0.5, 0.5), "75 %": (0.75, 0.75), "25 % rising to all": (0.25, 1.0)}
+    return [
+        Variant(
+            label, replace(plan, seeds_shares=share), usual=share == plan.seeds_shares, source="handsoff_plus_seeds"
+        )
+        for label, share in shares.items()
+    ]
+
+
 def _samples(plan: Plan) -> list[Variant]:
     usual = plan.sampling.count
     return _of_sampling(plan, "count", {f"{n:,}": n for n in (usual // 5, usual, 4 * usual)})
@@ -118,6 +129,7 @@ ABLATIONS: dict[str, tuple[str, Callable[[Plan], list[Variant]]]] = {
     "ignore": ("ignored share of the pixels", _ignore),
     "samples": ("samples in the data set", _samples),
     "truncation": ("truncation", _truncation),
+    "shares": ("share of the seeds in a batch of data set and seeds", _shares),
 }
 """Name → what is varied, and the variants of a plan."""
 

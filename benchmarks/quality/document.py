@@ -30,8 +30,9 @@ of toy bears, whose labels are exact. The sources:
 """
 
 _ABOUT_ABLATIONS = """\
-Each with the segmentation network on the data set alone, on the same draws of seeds. The usual value is bold; *against*
-is the mean over the draws of the difference to it on the same draw, and its standard deviation.
+Each with the segmentation network on the data set alone, the last one on data set and seeds, all on the same draws of
+seeds. The usual value is bold; *against* is the mean over the draws of the difference to it on the same draw, and its
+standard deviation.
 """
 
 
@@ -135,13 +136,14 @@ def _picture(name: str) -> str:
 def _machine(result: Mapping[str, Any]) -> str:
     settings = result["settings"]
     budget, draws = settings["budget"], settings["draws"]
-    first, last = settings["seeds_shares"]
+    first, last = (f"{share:.0%}" for share in settings["seeds_shares"])
+    share = f"they are {first} of each batch" if first == last else f"their share rises from {first} to {last}"
     sentences = [
         f"`{result['command']}` on {result['device']} for each network, {result['workers']} side by side.",
         f"Every network learns for {budget['steps']:,} steps of {budget['batch']} images,",
         f"data sets have {settings['sampling']['count']:,} samples, and tests take {settings['test']:,} renders.",
         f"Figures are means over {draws} draw{'s' * (draws > 1)} of seeds, ± their standard deviation.",
-        f"Where seeds are added, their share of a batch rises from {first:.0%} at first to {last:.0%} at last.",
+        f"Where seeds are added, {share}.",
         f"The network that stands in for DatasetGAN's annotator learnt from {settings['annotated']:,} exact renders",
         f"and reaches {tables.figure(result['annotator_mean_iou'])} mIoU.",
     ]

@@ -37,12 +37,11 @@ class Budget:
 @dataclass(frozen=True)
 class Mixture:
     """Two sources in every batch: a share of its images are seeds, the others generated ones. The share goes in a
-    straight line from the first of `seeds_shares`, in [0, 1], to the second, which it reaches at the last batch: what a
-    network learns last counts most, and seeds' labels are exact."""
+    straight line from the first of `seeds_shares`, in [0, 1], to the second, which it reaches at the last batch."""
 
     generated: LabeledImages
     seeds: LabeledImages
-    seeds_shares: tuple[float, float] = (0.25, 1.0)
+    seeds_shares: tuple[float, float] = (0.5, 0.5)
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,7 @@ def test_a_mixture_without_seeds_trains_as_the_data_set_alone() -> None:
     data, budget = source(6, 90), Budget(steps=3, batch=4)
     alone = train_net("class", data, 3, budget, 1)
     mixed = train_net("class", Mixture(data, source(2, 5), (0.0, 0.0)), 3, budget, 1)
-    half = train_net("class", Mixture(data, source(2, 5), 0.5), 3, budget, 1)
+    half = train_net("class", Mixture(data, source(2, 5), (0.5, 0.5)), 3, budget, 1)
     weights = [trained.net.state_dict()["head.weight"] for trained in (alone, mixed, half)]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
 
