@@ -103,7 +103,7 @@ def _truncation(plan: Plan) -> list[Variant]:
 
 
 def _shares(plan: Plan) -> list[Variant]:
-    shares = {"25 %": (0.25, 0.25), "50 %": (0.5, 0.5), "75 %": (0.75, 0.75), "25 % rising to all": (0.25, 1.0)}
+    shares = {"50 %": (0.5, 0.5), "25 % rising to all": (0.25, 1.0)}
     return [
         Variant(
             label, replace(plan, seeds_shares=share), usual=share == plan.seeds_shares, source="handsoff_plus_seeds"
