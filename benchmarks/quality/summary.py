@@ -120,9 +120,10 @@ def _timing(figures: Figures, seeds: int) -> dict[str, Any]:
     seed, with its mirror image where the fit inverts that, too."""
     facts = figures.record.facts(figures.plan.seed_fit(figures.world, seeds, 0))
     fits = [
-        facts
+        fit
         for draw in range(figures.plan.draws)
-        if (facts := figures.record.facts(figures.plan.seed_fit(figures.world, seeds, draw))) is not None
+        # Another name than `facts`: it is bound out here as well.
+        if (fit := figures.record.facts(figures.plan.seed_fit(figures.world, seeds, draw))) is not None
     ]
     if facts is None:
         return {"inversion_psnr_db": None, "inversion_s_per_image": None, "fit_s": None, "timing": None}

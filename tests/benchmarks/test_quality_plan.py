@@ -181,6 +181,16 @@ def test_means_and_spreads_are_over_the_draws_that_are_done(tmp_path: Path) -> N
     assert result["bars"]["gain_over_seeds_50"] == {"target": 0.005, "reached": None, "met": False}
 
 
+def test_times_are_those_of_the_fit_that_had_the_machine_for_itself(tmp_path: Path) -> None:
+    plan, record = replace(TINY, draws=3, counts=(5, 50)), Record(tmp_path / "results.jsonl")
+    for draw in range(3):
+        times = {"invert_s": 100.0 + draw, "fit_s": 30.0 + draw, "threads": 2 - min(1, draw)}
+        record.add(plan.seed_fit(WORLD, 50, draw), times | {"psnr_db": 27.0 + draw, "perceptual": "random"})
+    result = summary(plan, WORLD, record)
+    assert (result["inversion_s_per_image"], result["fit_s"], result["timing"]["threads"]) == (2.0, 30.0, 2)
+    assert result["inversion_psnr_db"] == 28.0
+
+
 def test_bars_take_the_better_of_our_sources() -> None:
     rows = {"5": 0.7, "16": 0.8, "50": 0.9}
     means = {
