@@ -145,11 +145,13 @@ def _discarding(title: str, curve: Sequence[Mapping[str, float]]) -> Image.Image
     draw.rectangle((left, top, left + _BAR, top + side), outline=FAINT)
     most = max((row["error"] for row in curve), default=0.0) * 1.1 or 1.0
     last = curve[-1]["discarded"] or 1.0
-    for name, color in (("oracle", FAINT), ("error", _GOOD)):
+    below = 0.0
+    for name, label, color, width in (("error", "in jobs", _GOOD, 3), ("oracle", "at best", FAINT, 1)):
         points = [(left + row["discarded"] / last * _BAR, top + side - row[name] / most * side) for row in curve]
-        draw.line(points, fill=color, width=3 if name == "error" else 1)
-        label = "as jobs discard" if name == "error" else "at best"
-        draw.text((left + _BAR + 8, points[-1][1]), f"{label} {curve[-1][name]:.3f}", color, font(13), anchor="lm")
+        draw.line(points, fill=color, width=width)
+        place = max(points[-1][1], below)
+        below = place + _LINE - 6
+        draw.text((left + _BAR + 8, place), f"{label} {curve[-1][name]:.3f}", color, font(13), anchor="lm")
     for row in curve:
         x = left + row["discarded"] / last * _BAR
         draw.text((x, top + side + _LINE // 2), f"{row['discarded']:.0%}", FAINT, font(13), anchor="mm")
