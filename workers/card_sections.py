@@ -14,7 +14,8 @@ the names they were uploaded with. They are neither augmented nor discarded, the
 was predicted, and no count or table of this card includes them. In `webdataset`, they lie in tars of their own,
 `train-seeds-00000.tar` and so on.
 
-Do not let them drown among the generated images: draw a fixed share of each batch from them, such as half.{weight}
+Do not let them drown among the generated images: draw a share of each batch from them, such as half.{weight}
+Better still, let that share grow while a network learns, from a quarter at first to all at last.
 
 """
 
