@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from benchmarks.quality.sources import MIRROR, NAMES
@@ -70,14 +71,19 @@ def inverted(bundle: GeneratorBundle, renders: Renders, settings: FitSettings, c
     path = cache / f"inversions-{key}.npz" if cache else None
     if path is not None and path.exists():
         with np.load(path) as kept:
-            return Inversions(**{name: torch.from_numpy(kept[name]) for name in kept.files})
+            return Inversions(**{name: _value(kept[name]) for name in kept.files})
     perceptual = PerceptualDistance(settings.lpips_backbone, settings.lpips_weights)
     images = to_network(renders.images, bundle.device)
     found = invert(bundle, perceptual, images, settings.refinement, lambda *_: None)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **{name: value.numpy() for name, value in vars(found).items()})
+        np.savez(path, **{name: np.asarray(value) for name, value in vars(found).items()})
     return found
+
+
+def _value(array: npt.NDArray[np.generic]) -> Any:
+    """A column of inversions, or the one number that goes for all of them."""
+    return torch.from_numpy(array) if array.ndim else array.item()
 
 
 def truth_of(renders: Renders, kinds: list[str]) -> StackedLabels:

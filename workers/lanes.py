@@ -18,7 +18,7 @@ LARGEST_SIDE = 128
 """Pixels a side up to which images are made in lanes."""
 
 _BLOCK_PIXELS = 2**21
-"""Of one lane's turn: many batches, so that the last one, which may not be full, does not count."""
+"""Of one lane's turn at most: many batches, so that the last one, which may not be full, does not count."""
 
 _MOST_LANES = 16
 
@@ -31,6 +31,19 @@ class _Ended(Exception):
     """Nobody wants the samples any more."""
 
 
+def runs_in_lanes(bundle: GeneratorBundle) -> bool:
+    """Whether a thread an image is quicker here."""
+    return bundle.device.type == "cpu" and bundle.resolution <= LARGEST_SIDE
+
+
+def block_size(count: int, lanes: int, resolution: int) -> int:
+    """How many images a lane makes in one turn, so that all lanes have the same number of turns: one that works alone
+    at the end would keep the others waiting."""
+    most = max(1, _BLOCK_PIXELS // resolution**2)
+    turns = -(-count // (lanes * most))
+    return max(1, -(-count // (lanes * turns))) if count else 1
+
+
 def in_lanes(
     make: Callable[[range, Watch], Iterator[Sample]], indices: range, bundle: GeneratorBundle, watch: Watch
 ) -> Iterator[Sample]:
@@ -39,11 +52,11 @@ def in_lanes(
     `make` is called with consecutive parts of `indices`, must give for each what it would give within the whole, and
     calls the watch it is given before each batch. What `watch` raises ends all lanes and is raised here.
     """
-    if bundle.device.type != "cpu" or bundle.resolution > LARGEST_SIDE:
+    if not runs_in_lanes(bundle):
         yield from make(indices, watch)
         return
     lanes = min(_MOST_LANES, usable_cores())
-    block = max(1, min(_BLOCK_PIXELS // bundle.resolution**2, -(-len(indices) // lanes)))
+    block = block_size(len(indices), lanes, bundle.resolution)
     parts = [indices[start : start + block] for start in range(0, len(indices), block)]
     ended = Event()
     raised: list[BaseException] = []

@@ -15,7 +15,7 @@ from service.records import labeler_key
 from service.stores import FileStore
 from tests.workers.world import write_generator
 from workers import lanes
-from workers.lanes import Watch, in_lanes
+from workers.lanes import Watch, block_size, in_lanes
 
 
 @pytest.fixture
@@ -89,3 +89,19 @@ def test_a_sample_that_takes_for_ever_can_be_stopped(bundle: GeneratorBundle, la
 
     with pytest.raises(Enough):
         list(in_lanes(make, range(4), bundle, watch))
+
+
+@pytest.mark.parametrize(
+    ("count", "lanes_", "resolution"),
+    [(1500, 2, 64), (5000, 2, 64), (5000, 16, 64), (7, 4, 64), (1, 2, 64), (999, 3, 16)],
+)
+def test_every_lane_makes_its_share_and_no_more(count: int, lanes_: int, resolution: int) -> None:
+    block = block_size(count, lanes_, resolution)
+    sizes = [len(range(count)[start : start + block]) for start in range(0, count, block)]
+    busiest = max(sum(sizes[lane::lanes_]) for lane in range(lanes_))
+    assert block * resolution**2 <= 2**21
+    assert busiest <= count / lanes_ + -(-len(sizes) // lanes_), "more than its share by an image a turn at most"
+
+
+def test_nothing_is_made_of_no_indices(bundle: GeneratorBundle) -> None:
+    assert list(in_lanes(lambda part, watch: iter(()), range(4, 4), bundle, lambda: None)) == []
