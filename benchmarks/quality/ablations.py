@@ -67,7 +67,7 @@ def _flip(plan: Plan) -> list[Variant]:
 def _members(plan: Plan) -> list[Variant]:
     return [
         Variant(str(members), replace(plan, fit=replace(plan.fit, members=members)), usual=members == plan.fit.members)
-        for members in (1, 5, 10)
+        for members in (1, 3, 5, 10)
     ]
 
 

@@ -38,7 +38,7 @@ class Plan:
     annotator_budget: Budget = field(default_factory=lambda: Budget(steps=6_000, batch=16))
     test: int = 1_000
     sampling: Sampling = field(default_factory=Sampling)
-    seeds_shares: tuple[float, float] = (0.5, 0.5)
+    seeds_shares: tuple[float, float] = (0.25, 1.0)
     fit: FitSettings = field(default_factory=lambda: _PATIENT)
     fit_kinds: tuple[Kind, ...] = KINDS
     upsampling: Upsampling = "bilinear"

@@ -193,7 +193,7 @@ def _batch(drawn: list[tuple[LabeledImages, npt.NDArray[np.int64]]], kind: Kind)
 
 
 def _loss(kind: Kind, out: Tensor, batch: Batch, depth_mean: float, depth_std: float) -> Tensor:
-    """Cross-entropy of pixels, of heatmaps or of the class; absolute error of the standardised depth."""
+    """Cross-entropy of pixels, of heatmaps or of the class; error of the depth, relative to the depth."""
     if kind == "segmentation":
         assert batch.masks is not None
         return F.cross_entropy(out, batch.masks, ignore_index=IGNORED)
@@ -202,12 +202,22 @@ def _loss(kind: Kind, out: Tensor, batch: Batch, depth_mean: float, depth_std: f
         return F.cross_entropy(out, batch.attributes[:, 0])
     if kind == "depth":
         assert batch.depth is not None
-        known = ~batch.depth.isnan()
-        return F.l1_loss(out[:, 0][known], (batch.depth[known] - depth_mean) / depth_std)
+        return depth_loss(out, batch.depth, depth_mean, depth_std)
     assert batch.keypoints is not None
     labeled = batch.keypoints[..., 2] > 0
     target = _heatmaps(batch.keypoints, out.shape[-1]).flatten(2)
     return -(target * out.flatten(2).log_softmax(dim=-1)).sum(dim=-1)[labeled].mean()
+
+
+def depth_loss(standard: Tensor, depth: Tensor, mean: float, std: float) -> Tensor:
+    """The mean relative error of the known pixels, up to a constant factor.
+
+    Args:
+        standard: (B, 1, H, W), standardised depths. depth: (B, H, W), the right ones; NaN where not known.
+    """
+    known = ~depth.isnan()
+    error = (standard[:, 0][known] - (depth[known] - mean) / std).abs()
+    return (error * (mean / depth[known])).mean()
 
 
 def _heatmaps(points: Tensor, side: int) -> Tensor:

@@ -21,7 +21,7 @@ class FitSettings:
     truncation → random samples whose uncertainty is measured. lpips_backbone, lpips_weights: see
     `PerceptualDistance`; the path does not enter the fingerprint."""
 
-    members: int = 5
+    members: int = 3
     hidden: tuple[int, ...] = (24,)
     shared: int = 48
     steps: int = 400

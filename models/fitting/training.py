@@ -19,6 +19,10 @@ from models.heads.segmentation import IGNORED
 from models.labeler import VISIBILITIES, HeadOutputs, Labeler, LabelerArchitecture
 from models.labels import LabelLayout
 
+DEPTH_WEIGHTS = (0.25, 4.0)
+"""Least and most that a pixel's depth counts beside one of mean depth: without bounds, a few pixels of almost no depth
+would be all that is learnt from."""
+
 STATISTICS_IMAGES = 16
 """Seeds whose features give the statistics of the channels."""
 
@@ -134,8 +138,7 @@ def pixel_loss(
         loss = loss + settings.keypoint_weight * _heatmap_loss(outputs.heatmaps, targets, labels.keypoints)
     if outputs.depth is not None and labels.depth is not None:
         depth = lattice.pick(labels.depth) if lattice else labels.depth
-        standard = (depth - labeler.depth_center) / labeler.depth_scale
-        loss = loss + settings.depth_weight * _depth_loss(outputs.depth, standard, settings, random)
+        loss = loss + settings.depth_weight * _depth_loss(labeler, outputs.depth, depth, settings, random)
     return loss
 
 
@@ -160,11 +163,18 @@ def _heatmap_loss(logits: Tensor, targets: Tensor, points: Tensor) -> Tensor:
     return (cross * labeled).sum() / (labeled.sum() * logits.shape[1]).clamp(min=1)
 
 
-def _depth_loss(depth: Tensor, standard: Tensor, settings: FitSettings, random: torch.Generator) -> Tensor:
-    """Mean absolute error of standardised depth over the known pixels."""
-    truth = standard.unsqueeze(1)
-    known = ~truth.isnan() & _seen(depth.shape, settings, random, depth.device)
-    error = (depth - truth.nan_to_num()).abs()
+def _depth_loss(
+    labeler: Labeler, standard: Tensor, depth: Tensor, settings: FitSettings, random: torch.Generator
+) -> Tensor:
+    """Mean relative error of depth over the known pixels: that of the standardised depth, `standard` (B, M, H, W), each
+    pixel weighted by what its depth, `depth` (B, H, W), is less than the mean depth. What is near counts more, within
+    `DEPTH_WEIGHTS`."""
+    truth = depth.unsqueeze(1)
+    known = ~truth.isnan() & _seen(standard.shape, settings, random, standard.device)
+    center, scale = labeler.depth_center, labeler.depth_scale
+    least, most = DEPTH_WEIGHTS
+    weight = (truth / center).nan_to_num(1.0).clamp(1 / most, 1 / least).reciprocal()
+    error = (standard - ((truth - center) / scale).nan_to_num()).abs() * weight
     return (error * known).sum() / known.sum().clamp(min=1)
 
 

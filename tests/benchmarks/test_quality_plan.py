@@ -271,4 +271,4 @@ def test_a_trial_is_told_in_words() -> None:
     trial = FULL.trial(WORLD, "depth", "handsoff_plus_seeds", 50, 2)
     assert isinstance(trial, Trial) and trial.title == "depth, handsoff_plus_seeds 50 seeds, draw 2"
     assert trial.extra is not None and (trial.extra.start, trial.extra.count) == (2_001, 50)
-    assert trial.seeds_shares == (0.5, 0.5)
+    assert trial.seeds_shares == (0.25, 1.0)

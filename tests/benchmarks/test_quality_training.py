@@ -11,7 +11,7 @@ from benchmarks.quality.data import LabeledImages
 from benchmarks.quality.distortion import Batch, Strength, distort
 from benchmarks.quality.nets import KINDS, TaskNet
 from benchmarks.quality.scoring import decode
-from benchmarks.quality.training import Batches, Budget, Mixture, TrainedNet, train_net
+from benchmarks.quality.training import Batches, Budget, Mixture, TrainedNet, depth_loss, train_net
 from models.bears.scene import KEYPOINT_MIRROR
 from models.fitting import StackedLabels
 
@@ -200,3 +200,11 @@ def test_a_heatmap_is_read_at_its_centre() -> None:
     np.testing.assert_allclose(found[0, :, :2], centers[0], atol=1e-4)
     np.testing.assert_allclose(found[1, :, :2], centers[1], atol=0.2)
     assert (found[..., 2] == 2).all()
+
+
+def test_depth_is_learnt_relative_to_itself() -> None:
+    """An error of a tenth of the depth costs the same near and far, and unknown pixels cost nothing."""
+    depth = torch.tensor([[[1.0, 8.0], [2.0, float("nan")]]])
+    said = (1.1 * depth.nan_to_num(5.0) - 3.0) / 2.0
+    loss = depth_loss(said.unsqueeze(1), depth, 3.0, 2.0)
+    assert float(loss) == pytest.approx(0.1 * 3.0 / 2.0)
