@@ -91,10 +91,12 @@ def api(
 def worker(parent: _Parent = None) -> None:
     """Do the jobs' work, one part at a time. Needs LABELMINT_REDIS_URL."""
     from service.redis_client import connect
+    from workers.allocator import keep_memory
     from workers.lifeline import die_with_parent
     from workers.patience import spin_briefly
 
     spin_briefly()
+    keep_memory()
     settings = settings_or_error()
     redis_url = redis_url_or_error(settings)
     store_or_error(settings)
