@@ -30,17 +30,19 @@ console = Console(stderr=True)
 
 
 def bare_rate(seconds: float) -> float:
-    """Images a second of the bundled generator alone, mapping and synthesis, as the service runs it: a thread an image
-    where jobs have that, too."""
+    """Images a second of the bundled generator alone, mapping and synthesis, as the service runs it: in lanes where
+    jobs are, and with memory kept as workers keep it."""
     import torch
 
     from models.bundle import load_bundle
     from models.bundled import bundled_folders
     from models.device import choose_device, fast_precision
     from models.sampling import batch_size
+    from workers.allocator import keep_memory
     from workers.cores import usable_cores
     from workers.lanes import runs_in_lanes
 
+    keep_memory()
     bundle = load_bundle(bundled_folders()[0], choose_device())
     size = batch_size(bundle)
     z = torch.randn(size, bundle.generator.architecture.z_dim, device=bundle.device)
@@ -120,6 +122,7 @@ def main() -> None:
     parser.add_argument("--image-format", default="png", help="png, jpeg or webp")
     parser.add_argument("--labels", default="segmentation", help="kinds of labels, separated by commas")
     parser.add_argument("--seeds", type=int, default=16)
+    parser.add_argument("--discard", type=float, default=0.1, help="share of the candidates that is made in vain")
     parser.add_argument("--bare", action="store_true", help="only measure the bare generator")
     arguments = parser.parse_args()
     if arguments.bare:
@@ -136,8 +139,9 @@ def main() -> None:
             for count in arguments.count:
                 before = bare_rate_in_child()
                 body = {"project_id": project, "count": count, "seed": count, "formats": [arguments.format]}
+                body |= {"image_format": arguments.image_format, "discard_fraction": arguments.discard}
                 with MemoryWatch(data) as watch:
-                    seconds, busy = run_job(client, body | {"image_format": arguments.image_format})
+                    seconds, busy = run_job(client, body)
                 bare = (before + bare_rate_in_child()) / 2
                 run = {
                     "count": count,
@@ -154,7 +158,7 @@ def main() -> None:
         role: round(float(str(last[f"peak_mb_{role}"])) / float(str(first[f"peak_mb_{role}"])) - 1, 4)
         for role in ("worker", "api")
     }
-    print(json.dumps(last | {"format": arguments.format, "growth": growth, "runs": runs}))
+    print(json.dumps(last | {"format": arguments.format, "discard": arguments.discard, "growth": growth, "runs": runs}))
 
 
 if __name__ == "__main__":

@@ -62,6 +62,11 @@ def pck(predicted: Float, truth: Float, side: float, alpha: float = PCK_ALPHA) -
     return [float(f / k) if k else None for f, k in zip(found.sum(0), known.sum(0), strict=True)]
 
 
+def pck_reach(points: int, alpha: float) -> str:
+    """In words, how near a point of a project with so many `points` must be to count as found."""
+    return f"within {alpha:.0%} of the {'box around the points' if points > 1 else 'image'}"
+
+
 def depth_errors(predicted: Float, truth: Float) -> tuple[float, float]:
     """Root mean square error in the unit, and the mean of |error| / depth, over the pixels whose depth is known (and,
     for the second, not zero); NaN where there is none."""

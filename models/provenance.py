@@ -19,7 +19,8 @@ def describe_device(device: torch.device) -> str:
             line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
         ]
         name = models[0] if models else name
-    return f"CPU, {name}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"CPU, {name}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def note_provenance(folder: Path, part: str, facts: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
+from models.label_quality import pck_reach
 from workers.pictures import ALARM, FAINT, INK, PAPER, font, page
 
 _WIDTH, _LINE, _NAME, _BAR = 720, 22, 240, 380
@@ -26,8 +27,8 @@ def report_png(report: Mapping[str, Any], seed_names: Sequence[str]) -> bytes:
         parts.append(_bars(f"Classes: intersection over union, mean {_figure(masks['mean_iou'])}", masks["class_iou"]))
         parts.append(_reliability("Classes: how often a pixel is right, by confidence", masks["reliability"]["bins"]))
     if points := held_out.get("keypoints"):
-        within = f"found within {points['alpha']:.0%} of the box around the points"
-        parts.append(_bars(f"Points: {within}, mean {_figure(points['pck'])}", points["point_pck"]))
+        reach = pck_reach(len(points["point_pck"]), points["alpha"])
+        parts.append(_bars(f"Points: found {reach}, mean {_figure(points['pck'])}", points["point_pck"]))
     if depth := held_out.get("depth"):
         parts.append(_text([f"Depth: off by {_percent(depth['abs_rel'])} on average"], INK))
     if attributes := held_out.get("class"):

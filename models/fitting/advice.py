@@ -4,6 +4,7 @@ from typing import Any
 
 from models.fitting.cross_validation import LEAST_SEEDS
 from models.heads.uncertainty import CLASS, DEPTH, KEYPOINTS, SEGMENTATION
+from models.label_quality import pck_reach
 
 FEW = 3
 """Fewer examples than this are too few to tell what a class, a point or a value looks like."""
@@ -87,10 +88,12 @@ def _on_masks(figures: dict[str, Any]) -> list[str]:
 
 
 def _on_points(figures: dict[str, Any]) -> list[str]:
+    each = figures.get("point_pck", {})
+    reach = pck_reach(len(each), figures["alpha"]) if each else ""
     return [
-        f"Point {name} is found in {score:.0%} of the seeds held out (within {figures['alpha']:.0%} of the box around "
-        "the points): check that it is put in the same place in all seeds, left and right included, and give more."
-        for name, score in figures.get("point_pck", {}).items()
+        f"Point {name} is found in {score:.0%} of the seeds held out ({reach}): check that it is put in the same place "
+        "in all seeds, left and right included, and give more."
+        for name, score in each.items()
         if score is not None and score < LOW_PCK
     ]
 

@@ -49,11 +49,16 @@ def test_every_poor_figure_gets_its_sentence() -> None:
     assert "bear" in iou
     assert "IoU 0.40, mostly taken for floor" in iou
     assert "surer of the masks than it is right, by 18%" in sure
-    assert "nose is found in 50%" in point
+    assert "nose is found in 50% of the seeds held out (within 10% of the box around the points)" in point
     assert "off by 25%" in depth
     assert "panda is taken for koala" in species
     assert "(segmentation)" in discarding
     assert len(advice(ENOUGH, bad | {"seeds": 9})) == 5, "nine seeds do not tell"
+
+
+def test_a_single_point_is_judged_by_the_image() -> None:
+    (sentence,) = advice(ENOUGH, GOOD | {"keypoints": {"alpha": 0.1, "point_pck": {"nose": 0.5}}})
+    assert "(within 10% of the image)" in sentence
 
 
 def test_too_few_seeds_to_hold_any_out_is_said() -> None:
