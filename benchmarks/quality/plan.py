@@ -16,6 +16,9 @@ OTHER_KINDS: tuple[Kind, ...] = ("keypoints", "depth", "class")
 BETWEEN_DRAWS = 1_000
 """Draw d of k seeds are the bears 1 + 1000·d and those that follow."""
 
+BASELINE_MEMBERS = 5
+"""Of the ensembles of the DatasetGAN source: more than ours, since more of them can only help."""
+
 _PATIENT = replace(FitSettings(), refinement=replace(FitSettings().refinement, time_limit_s=86_400.0))
 """The service's settings, without a limit of time: what is found must not depend on how busy the machine is."""
 
@@ -27,7 +30,8 @@ class Plan:
     renders that the annotator of the DatasetGAN source learns from, within annotator_budget. test: exact renders to
     test on. sampling: of every data set; its job seed is the draw. seeds_shares: of the first and of the last
     batch, where seeds are added to a data set. fit, fit_kinds, upsampling: of our labelers; fit also of the
-    DatasetGAN source's. others: the label kinds beside segmentation that networks are trained for."""
+    DatasetGAN source's, which have `BASELINE_MEMBERS`. others: the label kinds beside segmentation that networks are
+    trained for."""
 
     counts: tuple[int, ...] = (5, 16, 50)
     draws: int = 3
@@ -86,7 +90,8 @@ class Plan:
         if source == "handsoff_plus_seeds":
             return replace(of(data), extra=seeds, seeds_shares=self.seeds_shares)
         if source == "datasetgan":
-            return of(self.sampled(AnnotatedFit(self.annotator(world), count, draw, self.unchecked), draw))
+            baseline = replace(self.unchecked, members=BASELINE_MEMBERS)
+            return of(self.sampled(AnnotatedFit(self.annotator(world), count, draw, baseline), draw))
         return of(Renders(world, FULL_SEED, self.full), 0)
 
     def trials(self, world: World) -> list[Trial]:
