@@ -65,7 +65,7 @@ def process_map(work: Work[T, R], items: Iterable[T], count: int) -> Generator[t
     What the work or the items raise is raised here. When this ends, however it ends, no process is left; nor when the
     calling process dies, on Linux at once.
 
-    Raises `JobFailure`, to be retried, if a process is killed.
+    Raises `JobFailure`, to be retried, if a process is killed or cannot be started.
     """
     source = iter(items)
     seconds = []
@@ -94,12 +94,15 @@ class _Child:
             f"serve({theirs.fileno()}, {os.getpid()})"
         )
         with theirs:
-            self._process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-c", program],
-                stdin=subprocess.DEVNULL,
-                env=os.environ | _ONE_THREAD,
-                pass_fds=[theirs.fileno()],
-            )
+            try:
+                self._process = subprocess.Popen(  # noqa: S603
+                    [sys.executable, "-c", program],
+                    stdin=subprocess.DEVNULL,
+                    env=os.environ | _ONE_THREAD,
+                    pass_fds=[theirs.fileno()],
+                )
+            except OSError as refusal:
+                raise _lost() from refusal
         self._send(function)
 
     def give(self, task: "_Task[Any, Any]", needed: list[Any]) -> None:
@@ -111,8 +114,8 @@ class _Child:
         """Take its next answer."""
         try:
             answer = self.connection.recv_bytes()
-        except (EOFError, OSError):
-            raise _lost() from None
+        except (EOFError, OSError) as end:
+            raise _lost() from end
         task = self.tasks.popleft()
         task.results = pickle.loads(answer)  # noqa: S301  # from our own child
         task.answered = True
@@ -126,8 +129,8 @@ class _Child:
     def _send(self, data: bytes) -> None:
         try:
             self.connection.send_bytes(data)
-        except OSError:
-            raise _lost() from None
+        except OSError as end:
+            raise _lost() from end
 
 
 @dataclass
@@ -199,7 +202,7 @@ def _take_answers(children: list[_Child], wait_s: float | None) -> None:
 def _lost() -> JobFailure:
     return JobFailure(
         "worker-lost",
-        "A process that did part of the work was ended from outside, most often because memory ran out: give the "
-        "workers more, and send the request again.",
+        "A process that did part of the work was ended from outside or could not be started, most often because memory "
+        "ran out: give the workers more, and send the request again.",
         retry=True,
     )

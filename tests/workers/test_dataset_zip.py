@@ -4,10 +4,11 @@ import io
 import os
 import zipfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 
+import boto3
 import pytest
 import redis as redis_client
 from rq import Queue
@@ -17,11 +18,12 @@ from service.queue import QUEUE_NAME
 from service.records import JobState, dataset_key
 from service.requests import DatasetFormat, GenerateRequest, ImageFormat, Split
 from service.settings import Settings
-from service.stores import FileStore
+from service.stores import FileStore, open_store
 from tests.workers.child_work import loaded_modules
 from tests.workers.packing import EVERY_KIND, PROJECT, SIDE, PackingWorld, draw
 from tests.workers.processes import children_of, wait_for, worker
 from workers import process_map as module
+from workers.byte_stream import byte_stream
 from workers.dataset_zip import dataset_zip
 from workers.formats import FORMATS, Description, Enclosures
 from workers.package import make_dataset
@@ -113,6 +115,35 @@ def test_one_that_stops_reading_leaves_no_process(two_processes: None) -> None:
         next(chunks)
         assert len(set(children_of(os.getpid())) - before) == 2
     assert set(children_of(os.getpid())) <= before
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_store_may_read_in_a_thread_of_its_own(
+    s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, two_processes: None, stops: bool
+) -> None:
+    """Children live and die with the thread that started them."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    client = boto3.client("s3", endpoint_url=s3_endpoint, region_name="us-east-1")
+    client.create_bucket(Bucket="zips")
+    store = open_store("s3://zips", s3_endpoint)
+    before, of = set(children_of(os.getpid())), 5 * samples()
+    expected = b"".join(dataset_zip(FORMATS[DatasetFormat.COCO], of, len(of), DESCRIPTION, ENCLOSURES))
+    seen = []
+
+    def look(sample: PackedSample) -> None:
+        seen.append(sample)
+        if stops and len(seen) == 300:
+            raise Cancelled
+
+    chunks = dataset_zip(FORMATS[DatasetFormat.COCO], of, len(of), DESCRIPTION, ENCLOSURES, look)
+    with closing(chunks), pytest.raises(Cancelled) if stops else nullcontext():
+        store.put("coco.zip", byte_stream(chunks))
+    assert set(children_of(os.getpid())) <= before
+    assert store.exists("coco.zip") != stops
+    assert stops or store.read("coco.zip") == expected
+    store.delete("coco.zip")
+    client.delete_bucket(Bucket="zips")
 
 
 def accepted(world: PackingWorld, job_id: str) -> Workbench:
