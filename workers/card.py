@@ -51,7 +51,7 @@ class DatasetCard:
             "versions": {name: found for name in _VERSIONS_OF if (found := _version(name)) is not None},
         }
 
-    def markdown(self, layouts: Sequence[Format] | None = None) -> str:
+    def markdown(self, layouts: Sequence[Format[Any]] | None = None) -> str:
         """README.md: what this is, how it was made, what is in it, how to load it and what to be careful about.
 
         Files and loading are told for these formats; without them, for every one that suits the labels.
@@ -151,7 +151,7 @@ class DatasetCard:
         told["candidates drawn"] = f"{tally.draws} for {tally.sources} samples"
         return told
 
-    def _loading(self, layout: Format) -> str:
+    def _loading(self, layout: Format[Any]) -> str:
         rows = "\n".join(f"- `{path}`: {what}" for path, what in layout.files(self.project).items())
         return _LOADING.format(name=layout.name, rows=rows, snippet=layout.snippet(self.project))
 

@@ -33,7 +33,21 @@ def image_file(image: npt.NDArray[np.uint8], image_format: ImageFormat) -> bytes
 
 def jpeg(image: npt.NDArray[np.uint8]) -> bytes:
     """JPEG of an RGB image, (H, W, 3) uint8, with colours at full resolution: small pictures have fine borders."""
+    return _jpeg(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+
+
+def file_as_jpeg(data: bytes) -> bytes:
+    """What `jpeg` gives for the image in the bytes of a file that `image_file` wrote. Raises `ValueError` if it is no
+    image."""
+    # OpenCV reads PNG in less than half of the time that Pillow takes.
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError("the bytes are not those of an image")
+    return _jpeg(image)
+
+
+def _jpeg(image: cv2.typing.MatLike) -> bytes:
     settings = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), settings)
+    _, data = cv2.imencode(".jpg", image, settings)
     return data.tobytes()

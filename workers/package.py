@@ -2,11 +2,12 @@
 
 import io
 import json
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import islice
+from itertools import count, islice
+from typing import Any
 
 from service.dataset_formats import packed_otherwise, zip_key
 from service.ledger import JobMissing
@@ -15,8 +16,9 @@ from service.requests import DatasetFormat, PackageRequest, Packaging
 from workers.byte_stream import byte_stream
 from workers.card import DatasetCard
 from workers.dataset import read_samples
+from workers.dataset_zip import dataset_zip
 from workers.fit_notes import fit_notes
-from workers.formats import FORMATS, Description, Enclosures, Format, stored_zip
+from workers.formats import FORMATS, Description, Enclosures, Format
 from workers.labelers import read_report
 from workers.plan import Plan, read_plan
 from workers.preview import SAMPLES, preview_png
@@ -111,16 +113,19 @@ class _Packing:
             return self.wanted.formats  # what the card tells is counted while a zip is written
         return [layout for layout in self.wanted.formats if not self.bench.store.exists(self.outputs[layout])]
 
-    def write(self, layout: Format, tally: Tally, advance: Callable[[int], None]) -> None:
+    def write(self, layout: Format[Any], tally: Tally, advance: Callable[[int], None]) -> None:
         """Write the zip of one format. A tally that is empty is filled on the way."""
         card = self._card(tally)
         enclosures = Enclosures(card.facts, lambda entry: card.markdown([entry]), lambda: self.preview)
         project, side = self.bench.project, self.bench.generator.resolution
-        description = Description(project.name, project, side, self.wanted.split, enclosures, self.seeds > 0)
+        description = Description(project.name, project, side, self.wanted.split, self.seeds > 0)
         add = partial(tally.add, side=side) if tally.samples == 0 else None
-        with closing(self._samples_and_seeds()) as samples:
-            members = layout.members(_counted(samples, add, advance), description)
-            self.bench.store.put(self.outputs[layout.name], byte_stream(stored_zip(members)))
+        passed = _counted(add, advance)
+        with (
+            closing(self._samples_and_seeds()) as samples,
+            closing(dataset_zip(layout, samples, self.count + self.seeds, description, enclosures, passed)) as chunks,
+        ):
+            self.bench.store.put(self.outputs[layout.name], byte_stream(chunks))
 
     def add_to_source(self) -> None:
         """Let the job that made the dataset offer these formats, too."""
@@ -193,10 +198,14 @@ class _Packing:
 
 
 def _counted(
-    samples: Iterator[PackedSample], add: Callable[[PackedSample], None] | None, advance: Callable[[int], None]
-) -> Iterator[PackedSample]:
-    for done, sample in enumerate(samples, start=1):
+    add: Callable[[PackedSample], None] | None, advance: Callable[[int], None]
+) -> Callable[[PackedSample], None]:
+    """Something that is told of each sample, adds it, and says how many it was told of."""
+    numbers = count(1)
+
+    def passed(sample: PackedSample) -> None:
         if add is not None:
             add(sample)
-        yield sample
-        advance(done)
+        advance(next(numbers))
+
+    return passed

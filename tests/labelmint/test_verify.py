@@ -11,7 +11,8 @@ import pytest
 from labelmint.verify import DatasetBroken, verify_png_zip
 from service.label_schema import Attribute, DepthSchema, Keypoint, KeypointSchema, LabelClass, LabelSchema
 from service.requests import DatasetFormat
-from workers.formats import FORMATS, Description, Enclosures, stored_zip
+from workers.dataset_zip import dataset_zip
+from workers.formats import FORMATS, Description, Enclosures
 from workers.png import depth_png, image_png, mask_png, palette
 from workers.tars import PackedSample, SampleFacts
 
@@ -45,8 +46,9 @@ def members(tmp_path: Path) -> dict[str, bytes]:
         for index in range(3)
     ]
     enclosures = Enclosures(lambda: FACTS, lambda layout: f"# {layout.name}", lambda: b"png")
-    description = Description("Bears", SCHEMA, 2, None, enclosures)
-    (tmp_path / "good.zip").write_bytes(b"".join(stored_zip(FORMATS[DatasetFormat.PNG].members(samples, description))))
+    description = Description("Bears", SCHEMA, 2, None)
+    chunks = dataset_zip(FORMATS[DatasetFormat.PNG], samples, len(samples), description, enclosures)
+    (tmp_path / "good.zip").write_bytes(b"".join(chunks))
     with zipfile.ZipFile(tmp_path / "good.zip") as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 

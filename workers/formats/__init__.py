@@ -1,5 +1,7 @@
 """How datasets are laid out in zips, one file per format."""
 
+from typing import Any
+
 from service.requests import DatasetFormat
 from workers.formats.coco import COCO
 from workers.formats.format import Description, Enclosures, Format
@@ -10,7 +12,9 @@ from workers.formats.voc import VOC
 from workers.formats.webdataset import WEBDATASET
 from workers.formats.yolo import YOLO
 
-FORMATS: dict[DatasetFormat, Format] = {entry.name: entry for entry in (PNG, COCO, YOLO, VOC, HUGGINGFACE, WEBDATASET)}
+FORMATS: dict[DatasetFormat, Format[Any]] = {
+    entry.name: entry for entry in (PNG, COCO, YOLO, VOC, HUGGINGFACE, WEBDATASET)
+}
 """Every format there is."""
 
 __all__ = ["FORMATS", "Description", "Enclosures", "Format", "stored_zip"]

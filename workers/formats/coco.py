@@ -3,37 +3,106 @@
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from service.label_schema import LabelSchema
 from service.requests import DatasetFormat
 from workers.formats.categories import OBJECT, categories, known_points, object_box
-from workers.formats.format import Description, Format, enclosed
+from workers.formats.format import Description, Enclosures, Format, Worked, enclosed
 from workers.formats.members import Member, Spool
 from workers.formats.metadata import named_attributes
 from workers.formats.regions import regions
 from workers.formats.runs import encode_classes
 from workers.png import read_mask
 from workers.split import Part
-from workers.tars import PackedSample, SampleFacts
+from workers.tars import PackedSample, Point, SampleFacts
 
 Row = dict[str, Any]
+Rows = dict[str, bytes]
+"""Of one sample, kind of annotation → rows of JSON with commas between them; and under `images` the image's own row."""
 
 _compact = json.JSONEncoder(separators=(",", ":")).encode
 
 
-class _Rows:
+@dataclass(frozen=True)
+class _Work:
+    """Makes the rows of a sample."""
+
+    description: Description
+
+    @cached_property
+    def ids(self) -> dict[int, int]:
+        """Value in masks → id of the category."""
+        return _category_ids(self.description.schema)
+
+    @cached_property
+    def digits(self) -> list[str]:
+        """Every coordinate that a corner may have, as JSON."""
+        return [str(place) for place in range(self.description.side + 1)]
+
+    def __call__(self, sample: PackedSample) -> Rows:
+        rows = {"images": _compact(self._image(sample)).encode()}
+        if sample.mask is not None:
+            rows |= self._classes(sample.facts.index, read_mask(sample.mask))
+        if sample.facts.keypoints is not None:
+            rows["keypoints"] = b"".join(self._object(sample.facts, sample.facts.keypoints))
+        return rows
+
+    def _image(self, sample: PackedSample) -> Row:
+        facts, side, schema = sample.facts, self.description.side, self.description.schema
+        row: Row = {"id": facts.index, "width": side, "height": side, "file_name": _image_file(sample)}
+        row |= {} if sample.depth is None else {"depth_file_name": _depth_file(sample)}
+        row |= {"origin": facts.origin, "source": facts.source, "version": facts.version}
+        row |= {"uncertainty": round(facts.uncertainty, 6)}
+        return row | ({"attributes": named_attributes(facts, schema)} if schema.attributes else {})
+
+    def _classes(self, image: int, mask: npt.NDArray[np.uint8]) -> Rows:
+        """One annotation a class that is there, twice: what a class covers is one thing, in one piece or in several."""
+        lengths = encode_classes(mask, self.ids)
+        outlines: dict[int, list[str]] = {value: [] for value in lengths}
+        for region in regions(mask, lengths):
+            corners = map(self.digits.__getitem__, region.outline.ravel().tolist())
+            outlines[region.value].append(f"[{','.join(corners)}]")
+        areas, boxes = coco_mask.area([*lengths.values()]), coco_mask.toBbox([*lengths.values()])
+        described = zip(lengths.items(), areas.tolist(), boxes.tolist(), strict=True) if lengths else ()
+        instances, polygons = [], []
+        for (value, rle), area, box in described:
+            category = self.ids[value]
+            begin = (
+                f'{{"id":{image * len(self.ids) + category},"image_id":{image},"category_id":{category},"iscrowd":0,'
+                f'"area":{area},"bbox":{_compact(box)},"segmentation":'
+            )
+            counts = _compact(rle["counts"].decode())
+            instances.append(f'{begin}{{"size":{_compact(rle["size"])},"counts":{counts}}}}}')
+            polygons.append(f"{begin}[{','.join(outlines[value])}]}}")
+        return {"instances": ",".join(instances).encode(), "polygons": ",".join(polygons).encode()}
+
+    def _object(self, facts: SampleFacts, keypoints: list[Point]) -> Iterator[bytes]:
+        points = known_points(keypoints)
+        box = object_box(points, self.description.side)
+        if box is not None:
+            row: Row = {"id": facts.index + 1, "image_id": facts.index, "category_id": 1, "iscrowd": 0}
+            known = sum(visibility > 0 for _, _, visibility in points)
+            row |= {"area": round(box[2] * box[3], 3), "bbox": box, "num_keypoints": known}
+            yield _compact(row | {"keypoints": [number for point in points for number in point]}).encode()
+
+
+class _Array:
     """Rows of a JSON array that grows on disk."""
 
     def __init__(self, files: ExitStack) -> None:
         self.spool = files.enter_context(Spool())
         self._before = b""
 
-    def add(self, rows: list[Row]) -> None:
+    def add(self, rows: bytes) -> None:
         if rows:
-            self.spool.write(self._before + _compact(rows)[1:-1].encode())
+            self.spool.write(self._before + rows)
             self._before = b",\n"
 
 
@@ -42,102 +111,73 @@ class _Annotations:
 
     def __init__(self, description: Description, part: Part, files: ExitStack) -> None:
         schema = description.schema
-        self._part, self._side = part, description.side
+        self._part = part
         self._info = {"description": description.name, "version": "1"}
-        self._categories = categories(schema)
-        self._ids = {entry.value: place for place, entry in enumerate(self._categories, start=1)}
-        self._skeleton = _skeleton(schema)
         kinds = ["instances", "polygons"] if schema.classes else []
         kinds += ["keypoints"] if schema.keypoints else []
-        self._images = _Rows(files)
-        self._of_kind = {kind: _Rows(files) for kind in kinds or ["images"]}
+        self._kinds = kinds or ["images"]
+        self._arrays = {kind: _Array(files) for kind in ("images", *kinds)}
         self._schema = schema
-        self._last_object = 0
 
-    def add(self, sample: PackedSample, files: dict[str, str]) -> None:
-        """Take in one sample, whose files are `files` by column name."""
-        facts = sample.facts
-        self._images.add([self._image(facts, files)])
-        if sample.mask is not None:
-            self._add_classes(facts.index, sample.mask)
-        if facts.keypoints is not None and self._skeleton is not None:
-            self._of_kind["keypoints"].add([*self._objects(facts)])
+    def add(self, rows: Rows) -> None:
+        """Take in the rows of one sample."""
+        for kind, of_kind in rows.items():
+            self._arrays[kind].add(of_kind)
 
     def members(self) -> Iterator[Member]:
         """The JSON files."""
-        for kind, rows in self._of_kind.items():
-            described = self._skeleton if kind == "keypoints" else self._class_rows()
+        for kind in self._kinds:
+            described = _skeleton(self._schema) if kind == "keypoints" else _class_rows(self._schema)
             head = {"info": self._info, "licenses": [], "categories": described}
             begin = json.dumps(head)[:-1].encode()
-            pieces = (begin, b',\n"images":[\n', self._images.spool, b'],\n"annotations":[\n', rows.spool, b"]}\n")
-            yield Member.of(f"annotations/{kind}_{self._part}.json", *pieces)
-
-    def _image(self, facts: SampleFacts, files: dict[str, str]) -> Row:
-        row: Row = {"id": facts.index, "width": self._side, "height": self._side, **files}
-        row |= {"origin": facts.origin, "source": facts.source, "version": facts.version}
-        row |= {"uncertainty": round(facts.uncertainty, 6)}
-        return row | ({"attributes": named_attributes(facts, self._schema)} if self._schema.attributes else {})
-
-    def _add_classes(self, image: int, data: bytes) -> None:
-        """One annotation a class that is there, twice: what a class covers is one thing, in one piece or in several."""
-        mask = read_mask(data)
-        lengths = {value: rle for value, rle in encode_classes(mask).items() if value in self._ids}
-        outlines: dict[int, list[list[int]]] = {value: [] for value in lengths}
-        for region in regions(mask, lengths):
-            outlines[region.value].append(region.outline.ravel().tolist())
-        areas, boxes = coco_mask.area([*lengths.values()]), coco_mask.toBbox([*lengths.values()])
-        described = zip(lengths.items(), areas.tolist(), boxes.tolist(), strict=True) if lengths else ()
-        instances, polygons = [], []
-        for (value, rle), area, box in described:
-            self._last_object += 1
-            row = {"id": self._last_object, "image_id": image, "category_id": self._ids[value], "iscrowd": 0}
-            row |= {"area": area, "bbox": box}
-            runs = {"size": rle["size"], "counts": rle["counts"].decode()}
-            instances.append(row | {"segmentation": runs})
-            polygons.append(row | {"segmentation": outlines[value]})
-        self._of_kind["instances"].add(instances)
-        self._of_kind["polygons"].add(polygons)
-
-    def _objects(self, facts: SampleFacts) -> Iterator[Row]:
-        points = known_points(facts.keypoints or [])
-        box = object_box(points, self._side)
-        if box is not None:
-            self._last_object += 1
-            row: Row = {"id": self._last_object, "image_id": facts.index, "category_id": 1, "iscrowd": 0}
-            known = sum(visibility > 0 for _, _, visibility in points)
-            row |= {"area": round(box[2] * box[3], 3), "bbox": box, "num_keypoints": known}
-            yield row | {"keypoints": [number for point in points for number in point]}
-
-    def _class_rows(self) -> list[Row]:
-        return [
-            {"id": number, "name": entry.name, "supercategory": "", "mask_value": entry.value}
-            for number, entry in enumerate(self._categories, start=1)
-        ]
+            images = self._arrays["images"].spool
+            rows = [] if kind == "images" else [self._arrays[kind].spool]
+            between, end = b'],\n"annotations":[\n', b"]}\n"
+            path = f"annotations/{kind}_{self._part}.json"
+            yield Member.of(path, begin, b',\n"images":[\n', images, between, *rows, end)
 
 
-def _skeleton(schema: LabelSchema) -> list[Row] | None:
+def _category_ids(schema: LabelSchema) -> dict[int, int]:
+    """Value in masks → id of the category. COCO counts them from 1."""
+    return {entry.value: number for number, entry in enumerate(categories(schema), start=1)}
+
+
+def _class_rows(schema: LabelSchema) -> list[Row]:
+    ids = _category_ids(schema)
+    return [
+        {"id": ids[entry.value], "name": entry.name, "supercategory": "", "mask_value": entry.value}
+        for entry in categories(schema)
+    ]
+
+
+def _skeleton(schema: LabelSchema) -> list[Row]:
     """The one category that has keypoints. COCO counts them from 1."""
-    if schema.keypoints is None:
-        return None
     names = [point.name for point in schema.points]
-    lines = [[names.index(one) + 1, names.index(other) + 1] for one, other in schema.keypoints.skeleton]
+    joined = schema.keypoints.skeleton if schema.keypoints else []
+    lines = [[names.index(one) + 1, names.index(other) + 1] for one, other in joined]
     return [{"id": 1, "name": OBJECT, "supercategory": "", "keypoints": names, "skeleton": lines}]
 
 
-def _members(samples: Iterable[PackedSample], description: Description) -> Iterator[Member]:
+def _image_file(sample: PackedSample) -> str:
+    return f"{sample.facts.stem}.{sample.image_suffix}"
+
+
+def _depth_file(sample: PackedSample) -> str:
+    return f"{sample.facts.stem}.png"
+
+
+def _members(samples: Iterable[Worked[Rows]], description: Description, enclosures: Enclosures) -> Iterator[Member]:
     with ExitStack() as files:
         annotations = {part: _Annotations(description, part, files) for part in description.parts}
-        for sample in samples:
-            part, stem = description.part(sample), sample.facts.stem
-            paths = {"file_name": f"{stem}.{sample.image_suffix}"}
-            yield Member.of(f"images/{part}/{paths['file_name']}", sample.image)
+        for sample, rows in samples:
+            part = description.part(sample)
+            yield Member.of(f"images/{part}/{_image_file(sample)}", sample.image)
             if sample.depth is not None:
-                paths["depth_file_name"] = f"{stem}.png"
-                yield Member.of(f"depth/{part}/{stem}.png", sample.depth)
-            annotations[part].add(sample, paths)
+                yield Member.of(f"depth/{part}/{_depth_file(sample)}", sample.depth)
+            annotations[part].add(rows)
         for part in description.parts:
             yield from annotations[part].members()
-    yield from enclosed(description, COCO)
+    yield from enclosed(enclosures, COCO)
 
 
 def _files(schema: LabelSchema) -> dict[str, str]:
@@ -174,4 +214,4 @@ def _snippet(schema: LabelSchema) -> str:
     return "\n".join(lines)
 
 
-COCO = Format(DatasetFormat.COCO, _members, _files, _snippet)
+COCO = Format(DatasetFormat.COCO, _members, _files, _snippet, _Work)

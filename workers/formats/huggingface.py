@@ -6,10 +6,9 @@ from contextlib import ExitStack
 
 from service.label_schema import LabelKind, LabelSchema
 from service.requests import DatasetFormat
-from workers.formats.format import Description, Format, enclosed
+from workers.formats.format import Description, Enclosures, Format, Worked, enclosed
 from workers.formats.members import Member, Spool
 from workers.formats.metadata import lines_of_labels, metadata_line
-from workers.tars import PackedSample
 
 _TASKS = {
     LabelKind.SEGMENTATION: "image-segmentation",
@@ -19,10 +18,10 @@ _TASKS = {
 }
 
 
-def _members(samples: Iterable[PackedSample], description: Description) -> Iterator[Member]:
+def _members(samples: Iterable[Worked[None]], description: Description, enclosures: Enclosures) -> Iterator[Member]:
     with ExitStack() as opened:
         metadata = {part: opened.enter_context(Spool()) for part in description.parts}
-        for sample in samples:
+        for sample, _ in samples:
             part, stem, files = description.part(sample), sample.facts.stem, {}
             for column, folder, suffix, data in (
                 ("file_name", "images", sample.image_suffix, sample.image),
@@ -35,7 +34,7 @@ def _members(samples: Iterable[PackedSample], description: Description) -> Itera
             metadata[part].write(metadata_line(sample, part, description.schema, files))
         for part, lines in metadata.items():
             yield Member.of(f"{part}/metadata.jsonl", lines)
-    yield from enclosed(description, HUGGINGFACE, _front_matter(description))
+    yield from enclosed(enclosures, HUGGINGFACE, _front_matter(description))
 
 
 def _front_matter(description: Description) -> str:

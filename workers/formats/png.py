@@ -4,15 +4,14 @@ from collections.abc import Iterable, Iterator
 
 from service.label_schema import LabelSchema
 from service.requests import DatasetFormat
-from workers.formats.format import Description, Format, enclosed
+from workers.formats.format import Description, Enclosures, Format, Worked, enclosed
 from workers.formats.members import Member, Spool
 from workers.formats.metadata import lines_of_labels, metadata_line
-from workers.tars import PackedSample
 
 
-def _members(samples: Iterable[PackedSample], description: Description) -> Iterator[Member]:
+def _members(samples: Iterable[Worked[None]], description: Description, enclosures: Enclosures) -> Iterator[Member]:
     with Spool() as metadata:
-        for sample in samples:
+        for sample, _ in samples:
             stem, files = sample.facts.stem, {}
             for column, folder, suffix, data in (
                 ("file_name", "images", sample.image_suffix, sample.image),
@@ -24,7 +23,7 @@ def _members(samples: Iterable[PackedSample], description: Description) -> Itera
                     yield Member.of(files[column], data)
             metadata.write(metadata_line(sample, description.part(sample), description.schema, files))
         yield Member.of("metadata.jsonl", metadata)
-    yield from enclosed(description, PNG)
+    yield from enclosed(enclosures, PNG)
 
 
 def _files(schema: LabelSchema) -> dict[str, str]:

@@ -33,8 +33,9 @@ def regions(mask: npt.NDArray[np.uint8], values: Iterable[int]) -> list[Region]:
     contours: list[npt.NDArray[np.int32]] = []
     offsets: list[tuple[int, int]] = []
     owners: list[tuple[int, int]] = []  # class, and the place of the contour that this one is a hole of, or -1
+    doubled = _doubled(mask)
     for value in values:
-        found, place = _contours(mask, value)
+        found, place = _contours(mask, doubled, value)
         if found:
             tree = place[2]
             owners += [(value, parent + len(contours) if parent >= 0 else -1) for parent in tree]
@@ -43,17 +44,21 @@ def regions(mask: npt.NDArray[np.uint8], values: Iterable[int]) -> list[Region]:
     return _traced(contours, offsets, owners) if contours else []
 
 
+def _doubled(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Every pixel twice in each direction."""
+    twice_as_wide = np.multiply(mask, 0x0101, dtype=np.uint16, order="C").view(np.uint8)
+    return np.repeat(twice_as_wide, 2, axis=0)
+
+
 def _contours(
-    mask: npt.NDArray[np.uint8], value: int
+    mask: npt.NDArray[np.uint8], doubled: npt.NDArray[np.uint8], value: int
 ) -> tuple[list[npt.NDArray[np.int32]], tuple[int, int, list[int]]]:
     """Contours of a class through the middles of doubled pixels; left and top of where they are; their parents."""
-    there = (mask == value).view(np.uint8)
-    left, top, width, height = cv2.boundingRect(there)
+    left, top, width, height = cv2.boundingRect((mask == value).view(np.uint8))
     if not width:
         return [], (0, 0, [])
-    part = there[top : top + height, left : left + width]
-    doubled = cv2.resize(part, (2 * width, 2 * height), interpolation=cv2.INTER_NEAREST)
-    found, tree = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    part = doubled[2 * top : 2 * (top + height), 2 * left : 2 * (left + width)] == value
+    found, tree = cv2.findContours(part.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     return list(found), (left, top, tree[0, :, 3].tolist())
 
 
@@ -88,13 +93,16 @@ def _corners(
     points = (np.concatenate(contours)[:, 0] + 1) >> 1
     points += np.repeat(offsets, lengths, axis=0)
     starts, before = _neighbours(lengths)
-    turns = (points != points[before]).any(axis=1)
+    both = points.view(np.int64)[:, 0]  # x and y in one number
+    turns = both != both[before]
     points, lengths = points[turns], np.add.reduceat(turns, starts, dtype=np.int64).tolist()
     starts, before = _neighbours(lengths)
     x, y = points.astype(np.int64).T
     areas = np.abs(np.add.reduceat(x * y[before] - y * x[before], starts)) // 2
     boxes = np.concatenate([np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)], axis=1)
-    return np.split(points, starts[1:]), areas.tolist(), boxes.tolist()
+    ends = starts + lengths
+    outlines = [points[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+    return outlines, areas.tolist(), boxes.tolist()
 
 
 def _neighbours(lengths: list[int]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:

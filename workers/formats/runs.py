@@ -1,7 +1,9 @@
 """Masks as run lengths, as COCO has them."""
 
+from collections.abc import Container
 from typing import TypedDict
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
@@ -15,24 +17,38 @@ class Rle(TypedDict):
     counts: bytes
 
 
-def encode_classes(mask: npt.NDArray[np.uint8]) -> dict[int, Rle]:
-    """Where each value of a mask, (H, W), is: value → run lengths. One pass over the pixels serves all values."""
-    pixels = mask.T.ravel()
+def encode_classes(mask: npt.NDArray[np.uint8], values: Container[int]) -> dict[int, Rle]:
+    """Where those of `values` that a mask, (H, W), has are: value → run lengths, by rising value.
+
+    One pass over the pixels serves all values.
+    """
+    pixels = cv2.transpose(mask).ravel()
     turns = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
     starts = np.concatenate([[0], turns])
-    ends = np.concatenate([turns, [pixels.size]])
-    values = pixels[starts]
-    order = values.argsort(kind="stable")
-    spans, values = np.stack([starts[order], ends[order]], axis=1), values[order]
-    first = np.concatenate([[0], np.flatnonzero(values[1:] != values[:-1]) + 1])
+    spans = np.stack([starts, np.concatenate([turns, [pixels.size]])], axis=1)
+    order = pixels[starts].argsort(kind="stable")
+    owners = pixels[starts[order]]
+    first = np.concatenate([[0], np.flatnonzero(owners[1:] != owners[:-1]) + 1])
+    counts = _counts(spans[order], first, pixels.size)
+    found = {value: part for value, part in zip(owners[first].tolist(), counts, strict=True) if value in values}
     size = list(mask.shape)
-    rows = [{"size": size, "counts": _counts(part, pixels.size)} for part in np.split(spans, first[1:])]
-    return dict(zip(values[first].tolist(), coco_mask.frPyObjects(rows, *size), strict=True))
+    rows = [{"size": size, "counts": part} for part in found.values()]
+    return dict(zip(found, coco_mask.frPyObjects(rows, *size), strict=True)) if rows else {}
 
 
-def _counts(spans: npt.NDArray[np.intp], pixels: int) -> list[int]:
-    """How many pixels are outside, inside, outside … of the spans, (N, 2), of first pixels and those after the last."""
-    borders = np.empty(2 * len(spans) + 2, np.intp)
-    borders[0], borders[1:-1], borders[-1] = 0, spans.ravel(), pixels
-    counts: list[int] = (borders[1:] - borders[:-1]).tolist()
-    return counts if counts[-1] else counts[:-1]
+def _counts(spans: npt.NDArray[np.intp], first: npt.NDArray[np.intp], pixels: int) -> list[npt.NDArray[np.intp]]:
+    """For each class, how many pixels are outside, inside, outside … of its spans.
+
+    `spans`, (N, 2), are of first pixels and those after the last, class by class; `first` is where each class begins.
+    """
+    # The borders of all classes in one row: 0, those of its spans and `pixels` for each.
+    begins = 2 * (first + np.arange(len(first)))
+    ends = np.append(begins[1:], 2 * (len(spans) + len(first)))
+    borders = np.zeros(ends[-1], np.intp)
+    inner = np.ones(len(borders), bool)
+    inner[begins] = inner[ends - 1] = False
+    borders[inner], borders[ends - 1] = spans.ravel(), pixels
+    counts = borders[1:] - borders[:-1]
+    # The last one of a class may be 0, if its last span reaches to the end.
+    lasts = np.where(counts[ends - 2] > 0, ends - 1, ends - 2)
+    return [counts[begin:last] for begin, last in zip(begins.tolist(), lasts.tolist(), strict=True)]

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from service.label_schema import LabelSchema
 from service.requests import DatasetFormat
-from workers.formats.format import Description, Format, enclosed
+from workers.formats.format import Description, Enclosures, Format, Worked, enclosed
 from workers.formats.members import Member, Spool
 from workers.tars import PackedSample, ShardWriter
 
@@ -42,11 +42,11 @@ class _Tar:
         self._spool.close()
 
 
-def _members(samples: Iterable[PackedSample], description: Description) -> Iterator[Member]:
+def _members(samples: Iterable[Worked[None]], description: Description, enclosures: Enclosures) -> Iterator[Member]:
     filling: dict[str, _Tar] = {}
     begun = Counter[str]()
     try:
-        for sample in samples:
+        for sample, _ in samples:
             # Seeds have tars of their own, so that a stream can draw a share of its samples from them.
             row = description.part(sample) + ("-seeds" if sample.facts.origin == "seed" else "")
             if row not in filling:
@@ -63,7 +63,7 @@ def _members(samples: Iterable[PackedSample], description: Description) -> Itera
             tar.close()
     if description.schema.classes:
         yield Member.of("classes.txt", "".join(f"{entry.name}\n" for entry in description.schema.classes).encode())
-    yield from enclosed(description, WEBDATASET)
+    yield from enclosed(enclosures, WEBDATASET)
 
 
 def _files(schema: LabelSchema) -> dict[str, str]:

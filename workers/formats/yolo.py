@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 from service.label_schema import LabelSchema
 from service.requests import DatasetFormat
 from workers.formats.categories import OBJECT, categories, known_points, mirrored_points, object_box
-from workers.formats.format import Description, Format, enclosed
+from workers.formats.format import Description, Enclosures, Format, Worked, enclosed
 from workers.formats.members import Member, Spool
 from workers.formats.metadata import metadata_line
 from workers.formats.regions import SMALLEST_REGION, regions
@@ -17,25 +20,73 @@ from workers.tars import PackedSample, Point
 _DIGITS = 6
 
 
-def _members(samples: Iterable[PackedSample], description: Description) -> Iterator[Member]:
-    schema, side = description.schema, description.side
-    numbers = {entry.value: number for number, entry in enumerate(categories(schema))}
+class Texts(NamedTuple):
+    """What is written about one sample. None: nothing of this sort."""
+
+    outlines: bytes | None
+    pose: bytes | None
+    metadata: bytes
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Writes about a sample."""
+
+    description: Description
+
+    @cached_property
+    def numbers(self) -> dict[int, int]:
+        """Value in masks → number of the class."""
+        return {entry.value: number for number, entry in enumerate(categories(self.description.schema))}
+
+    @cached_property
+    def shares(self) -> list[str]:
+        """Every coordinate that a corner may have, as a share of the image's side."""
+        side = self.description.side
+        return [f"{round(corner / side, _DIGITS):g}" for corner in range(side + 1)]
+
+    def __call__(self, sample: PackedSample) -> Texts:
+        description = self.description
+        outlines = None if sample.mask is None else self._outlines(sample.mask)
+        points = sample.facts.keypoints
+        pose = None if points is None else _pose(points, description.side)
+        part = description.part(sample)
+        return Texts(outlines, pose, metadata_line(sample, part, description.schema, _pictures(sample, part)))
+
+    def _outlines(self, data: bytes) -> bytes:
+        """A line a region: the class, and x and y of each corner as shares of the image's side."""
+        lines = [
+            f"{self.numbers[region.value]} {' '.join(map(self.shares.__getitem__, region.outline.ravel().tolist()))}\n"
+            for region in regions(read_mask(data), self.numbers)
+            if region.pixels >= SMALLEST_REGION
+        ]
+        return "".join(lines).encode()
+
+
+def _pictures(sample: PackedSample, part: Part) -> dict[str, str]:
+    """Where a sample's pictures lie, by column name of the metadata."""
+    stem = sample.facts.stem
+    files = {"file_name": f"images/{part}/{stem}.{sample.image_suffix}"}
+    return files | ({} if sample.depth is None else {"depth_file_name": f"depth/{part}/{stem}.png"})
+
+
+def _members(samples: Iterable[Worked[Texts]], description: Description, enclosures: Enclosures) -> Iterator[Member]:
+    schema = description.schema
     poses = _pose_folder(schema)
     seen: set[Part] = set()
     with Spool() as metadata:
-        for sample in samples:
+        for sample, texts in samples:
             part, stem = description.part(sample), sample.facts.stem
             seen.add(part)
-            files = {"file_name": f"images/{part}/{stem}.{sample.image_suffix}"}
+            files = _pictures(sample, part)
             yield Member.of(files["file_name"], sample.image)
             if sample.depth is not None:
-                files["depth_file_name"] = f"depth/{part}/{stem}.png"
                 yield Member.of(files["depth_file_name"], sample.depth)
-            if sample.mask is not None:
-                yield Member.of(f"labels/{part}/{stem}.txt", _outlines(sample.mask, numbers, side))
-            if sample.facts.keypoints is not None:
-                yield Member.of(f"{poses}/{part}/{stem}.txt", _pose(sample.facts.keypoints, side))
-            metadata.write(metadata_line(sample, part, schema, files))
+            if texts.outlines is not None:
+                yield Member.of(f"labels/{part}/{stem}.txt", texts.outlines)
+            if texts.pose is not None:
+                yield Member.of(f"{poses}/{part}/{stem}.txt", texts.pose)
+            metadata.write(texts.metadata)
         yield Member.of("metadata.jsonl", metadata)
     # A small dataset may have no image for a small share, and a part without images ends the training that names it.
     parts = tuple(part for part in description.parts if part in seen)
@@ -43,7 +94,7 @@ def _members(samples: Iterable[PackedSample], description: Description) -> Itera
         yield Member.of("data.yaml", _yaml([entry.name for entry in categories(schema)], parts))
     if schema.keypoints:
         yield Member.of(f"{_pose_yaml(schema)}", _yaml([OBJECT], parts, schema))
-    yield from enclosed(description, YOLO)
+    yield from enclosed(enclosures, YOLO)
 
 
 def _pose_folder(schema: LabelSchema) -> str:
@@ -53,17 +104,6 @@ def _pose_folder(schema: LabelSchema) -> str:
 
 def _pose_yaml(schema: LabelSchema) -> str:
     return "data-pose.yaml" if schema.classes else "data.yaml"
-
-
-def _outlines(data: bytes, numbers: dict[int, int], side: int) -> bytes:
-    """A line a region: the class, and x and y of each corner as shares of the image's side."""
-    shares = [f"{round(corner / side, _DIGITS):g}" for corner in range(side + 1)]
-    lines = [
-        " ".join([str(numbers[region.value]), *(shares[corner] for corner in region.outline.ravel().tolist())])
-        for region in regions(read_mask(data), numbers)
-        if region.pixels >= SMALLEST_REGION
-    ]
-    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def _pose(points: list[Point], side: int) -> bytes:
@@ -132,4 +172,4 @@ def _snippet(schema: LabelSchema) -> str:
     return "\n".join(lines)
 
 
-YOLO = Format(DatasetFormat.YOLO, _members, _files, _snippet)
+YOLO = Format(DatasetFormat.YOLO, _members, _files, _snippet, _Work)

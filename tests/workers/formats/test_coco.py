@@ -63,9 +63,18 @@ def test_segmentations_are_of_the_sort_that_the_file_says(folder: Path) -> None:
         annotations = json.loads((folder / f"annotations/{kind}_train.json").read_text())["annotations"]
         assert annotations
         assert all(isinstance(row["segmentation"], sort) and row["iscrowd"] == 0 for row in annotations)
-        ids = [row["id"] for row in annotations]
-        assert len(set(ids)) == len(ids)
-        assert min(ids) >= 1
+
+
+@pytest.mark.parametrize(("kind", "categories"), [("instances", 3), ("polygons", 3), ("keypoints", 1)])
+def test_ids_of_annotations_follow_from_image_and_category(folder: Path, kind: str, categories: int) -> None:
+    """No two of a dataset are the same, in whichever part, and none is 0, which pycocotools takes for no match."""
+    seen = []
+    for part in PARTS:
+        for row in json.loads((folder / f"annotations/{kind}_{part}.json").read_text())["annotations"]:
+            assert row["id"] == row["image_id"] * categories + row["category_id"]
+            seen.append(row["id"])
+    assert len(set(seen)) == len(seen) > 0
+    assert min(seen) >= 1
 
 
 def test_a_first_class_that_is_not_background_is_a_category(packing_world: PackingWorld, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_a_mask_without_the_class_has_no_regions() -> None:
 
 @pytest.mark.parametrize("mask", masks())
 def test_run_lengths_are_those_of_pycocotools(mask: Mask) -> None:
-    found = encode_classes(mask)
+    found = encode_classes(mask, range(256))
     assert sorted(found) == np.unique(mask).tolist()
     for value, rle in found.items():
         assert rle == coco_mask.encode(np.asfortranarray(mask == value).view(np.uint8))
