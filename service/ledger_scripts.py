@@ -19,7 +19,6 @@ if current ~= ARGV[1] then
     redis.call('HDEL', KEYS[1], 'details')
 end
 redis.call('HSET', KEYS[1], 'total', ARGV[2])
-redis.call('HSETNX', KEYS[1], 'state', 'running')
 return 1
 """
 """KEYS: job hash. ARGV: phase, total. The server's clock starts the phase, so that readers need not share one."""

@@ -204,6 +204,43 @@ def test_a_wiped_redis_loses_no_job(ledger: Ledger, job: JobRecord, redis: Redis
     assert ledger.get(job.id).state is JobState.RUNNING
 
 
+def test_a_wiped_redis_loses_no_cancellation(ledger: Ledger, job: JobRecord, redis: Redis) -> None:
+    ledger.start(job.id)
+    started = ledger.get(job.id).started
+    ledger.note(job.id, "one seed left out")
+    for _ in range(2):
+        assert ledger.cancel(job.id) is JobState.CANCELLING
+        redis.flushall()
+    assert ledger.get(job.id).state is JobState.CANCELLING
+    assert ledger.is_cancelling(job.id)
+    assert not ledger.start(job.id)
+    redis.flushall()
+    ledger.enter_phase(job.id, Phase.FIT, 5)  # by a worker that has heard of nothing
+    assert ledger.is_cancelling(job.id)
+    assert ledger.get(job.id).state is JobState.CANCELLING
+    redis.hset("labelmint:job:job-1", "state", "running")
+    assert ledger.get(job.id).state is JobState.CANCELLING
+    ledger.cancelled(job.id)
+    assert (ledger.get(job.id).state, ledger.get(job.id).started) == (JobState.CANCELLED, started)
+
+
+def test_a_cancelled_job_tells_each_note_once(ledger: Ledger, job: JobRecord) -> None:
+    ledger.start(job.id)
+    ledger.note(job.id, "one seed left out")
+    ledger.cancel(job.id)
+    assert ledger.get(job.id).notes == ["one seed left out"]
+    ledger.cancelled(job.id)
+    assert ledger.get(job.id).notes == ["one seed left out"]
+
+
+def test_a_worker_goes_on_when_redis_was_wiped(ledger: Ledger, job: JobRecord, redis: Redis) -> None:
+    ledger.start(job.id)
+    redis.flushall()
+    assert not ledger.is_cancelling(job.id)
+    assert ledger.get(job.id).state is JobState.RUNNING
+    assert not ledger.is_cancelling("nothing")
+
+
 def test_the_stores_end_counts_when_redis_was_not_told(ledger: Ledger, job: JobRecord, store: FileStore) -> None:
     ledger.start(job.id)
     ended = job.model_copy(update={"state": JobState.SUCCEEDED})
