@@ -74,7 +74,7 @@ class Ledger:
     def get(self, job_id: str) -> JobRecord:
         """The job as it is now. Raises `JobMissing`.
 
-        `progress.rate` and `eta_s` are worked out here, over the time since the phase began.
+        `progress.rate` and `eta_s` are worked out here, over the time since the phase began or was gone on with.
         """
         job = self._stored(job_id)
         if job.state.is_terminal:
@@ -161,6 +161,16 @@ class Ledger:
     def advance(self, job_id: str, done: int) -> None:
         """`done` units of the current phase are behind us. For phases with one writer."""
         self._redis.hset(_live(job_id), "done", str(done))
+
+    def count_from_here(self, job_id: str) -> None:
+        """What is done of the current phase was done before it was interrupted: its rate is that of what comes now.
+
+        Raises `JobMissing`.
+        """
+        done = self.get(job_id).progress.done
+        seconds, micros = self._redis.time()
+        clock = {"before": str(done), "phase_started": f"{seconds}.{micros:06d}"}
+        self._redis.hset(_live(job_id), mapping=clock)
 
     def tell(self, job_id: str, details: Mapping[str, float | str]) -> None:
         """Replace what the current phase has to tell beside its count; the next phase begins with nothing."""
@@ -332,7 +342,8 @@ def _merged(job: JobRecord, live: dict[str, str], notes: "list[str]", time: floa
     known |= {name: int(live[name]) for name in ("shards", "shard_size") if name in live}
     done, total = int(live.get("done", 0)), int(live.get("total", 0))
     elapsed = time - float(live.get("phase_started", time))
-    rate = done / elapsed if done > 0 and elapsed > 0 else None
+    made = done - int(live.get("before", 0))
+    rate = made / elapsed if made > 0 and elapsed > 0 else None
     eta_s = max(0, total - done) / rate if rate else None
     known["progress"] = Progress(
         done=done, total=total, rate=rate, eta_s=eta_s, details=json.loads(live.get("details", "{}"))

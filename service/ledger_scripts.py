@@ -16,7 +16,7 @@ if current ~= ARGV[1] then
     local time = redis.call('TIME')
     local started = string.format('%d.%06d', time[1], time[2])
     redis.call('HSET', KEYS[1], 'phase', ARGV[1], 'done', '0', 'phase_started', started)
-    redis.call('HDEL', KEYS[1], 'details')
+    redis.call('HDEL', KEYS[1], 'details', 'before')
 end
 redis.call('HSET', KEYS[1], 'total', ARGV[2])
 return 1

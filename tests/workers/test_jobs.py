@@ -3,10 +3,12 @@
 import hashlib
 import io
 import json
+import time
 import zipfile
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 import redis as redis_client
 
 from labelmint.verify import verify_png_zip
@@ -15,7 +17,9 @@ from service.settings import Settings
 from tests.workers.conftest import NewJob
 from tests.workers.processes import kill, wait_for, worker
 from tests.workers.world import SIZE
+from workers.fit import start_job
 from workers.recover import recover
+from workers.shard import make_shard
 from workers.workbench import Workbench
 
 
@@ -103,6 +107,26 @@ def test_a_wiped_redis_costs_no_job(
         wait_for(lambda: has_ended(bench), 90, "the job has ended")
     check_zip(bench, tmp_path)
     assert recover(bench.ledger, bench.queue) == 0
+
+
+def test_rate_and_eta_are_those_since_the_job_was_taken_up_again(new_job: NewJob, redis: redis_client.Redis) -> None:
+    bench = new_job("job", count=40, shard_size=10)
+    for shard in range(3):
+        make_shard(bench, shard)
+    redis.flushall()
+    began = time.monotonic()
+    start_job(bench)
+    assert (bench.ledger.get("job").progress.done, bench.ledger.get("job").progress.rate) == (30, None)
+    bench.ledger.advance_shard("job", 3, 5)
+    progress = bench.ledger.get("job").progress
+    assert progress.rate is not None
+    assert progress.eta_s is not None
+    assert 5 / (time.monotonic() - began) < progress.rate
+    assert progress.eta_s == pytest.approx(5 / progress.rate)
+    time.sleep(0.5)
+    rate = bench.ledger.get("job").progress.rate
+    assert rate is not None
+    assert rate < 5 / 0.5
 
 
 def test_a_wiped_redis_costs_no_cancellation(

@@ -172,6 +172,20 @@ def test_a_resumed_training_keeps_its_best_wherever_it_is_cancelled(
     assert best_images(bench) == 32
 
 
+def test_a_resumed_training_s_rate_is_that_of_what_it_shows_now(
+    new_training: NewTraining, monkeypatch: pytest.MonkeyPatch, redis: redis_client.Redis
+) -> None:
+    bench = new_training(kimg=0.4)
+    interrupt_after(bench, monkeypatch, 40)
+    redis.flushall()
+    monkeypatch.setattr("models.training.trainer.REPORT_EVERY_S", 0.0)
+    generator_train.run("gen-job")
+    before = redis.hget("labelmint:job:gen-job", "before")
+    assert before is not None
+    assert 40 <= int(before) < 400
+    assert bench.ledger.get("gen-job").state is JobState.SUCCEEDED
+
+
 def test_a_cancelled_training_keeps_its_best_when_redis_is_wiped(
     new_training: NewTraining, monkeypatch: pytest.MonkeyPatch, redis: redis_client.Redis
 ) -> None:
