@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, cast
 
 import redis
 
@@ -169,8 +169,8 @@ class Ledger:
         """
         done = self.get(job_id).progress.done
         seconds, micros = self._redis.time()
-        clock = {"before": str(done), "phase_started": f"{seconds}.{micros:06d}"}
-        self._redis.hset(_live(job_id), mapping=clock)
+        started = f"{seconds}.{micros:06d}"
+        self._redis.hset(_live(job_id), mapping={"before": str(done), "phase_started": started})
 
     def tell(self, job_id: str, details: Mapping[str, float | str]) -> None:
         """Replace what the current phase has to tell beside its count; the next phase begins with nothing."""
@@ -271,7 +271,7 @@ class Ledger:
         """
         live = self._redis.hget(_live(job_id), "state")
         if live is not None:
-            return JobState(live.decode())
+            return JobState(cast(bytes, live).decode())
         try:
             stored = self._stored(job_id).state
         except JobMissing:

@@ -77,7 +77,7 @@ class JobQueue:
         return len(worker_registration.get_keys(queue=self._queue))
 
     def is_at_work(self, job_id: str) -> bool:
-        """Whether a worker has a part of the job in hand. One that died counts as long as its last sign of life does."""
+        """Whether a worker has a part of the job in hand. One that died counts while its last sign of life does."""
         return any(part.startswith(f"{job_id}-") for part in self._parts_in_hand())
 
     def enqueue_samples(self, generator_id: str, truncation: float) -> str:
