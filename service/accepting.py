@@ -1,6 +1,7 @@
 """Taking on a job: recorded and queued, or neither."""
 
 import hashlib
+from collections.abc import Callable
 
 from redis import RedisError
 
@@ -13,13 +14,22 @@ from service.requests import JobRequest
 
 
 def accept_job(
-    request: JobRequest, idempotency_key: str | None, ledger: Ledger, queue: JobQueue, prefix: str = ""
+    request: JobRequest,
+    idempotency_key: str | None,
+    ledger: Ledger,
+    queue: JobQueue,
+    prefix: str = "",
+    confirm: Callable[[], object] = lambda: None,
 ) -> JobRecord:
     """The job that `request` becomes, or the one it became when it came with this key before.
 
     `prefix` begins the job's id, so that jobs of one sort are found without reading all others.
 
-    Raises `Problem` (422) if the key came with another request, and errors of Redis, after which no job is left.
+    `confirm` looks once more, when the job is recorded, whether what it is about is still there: whoever deletes that
+    looks for jobs once more after it is gone, so one of the two sees the other.
+
+    Raises `Problem` (422) if the key came with another request, errors of Redis, and what `confirm` raises, after which
+    no job is left.
     """
     job_id = prefix + (new_id() if idempotency_key is None else _id_of(idempotency_key))
     job = JobRecord(id=job_id, request=request)
@@ -29,8 +39,9 @@ def accept_job(
         raise Problem(422, "idempotency-key-reused", "Idempotency key reused", detail)
     if accepted.state is JobState.QUEUED:
         try:
+            confirm()
             queue.enqueue_job(accepted)
-        except RedisError:
+        except Exception:
             if accepted is job:
                 _forget(job, ledger)
             raise

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, cast
 
 import redis
 
@@ -33,9 +33,10 @@ class LedgerBusy(redis.RedisError):
 class Ledger:
     """Every job ever accepted, and how far it is.
 
-    `jobs/{id}/job.json` is written when a job is accepted and when it ends. In between, the hash `labelmint:job:{id}`
-    holds what is newer; losing it loses progress figures, never a job. A terminal state is written to the store first,
-    and the first one wins: transitions take the job's lock, so two processes cannot both end a job.
+    `jobs/{id}/job.json` is written when a job is accepted, when its user cancels it, and when it ends. In between, the
+    hash `labelmint:job:{id}` holds what is newer; losing it loses progress figures, never a job nor a cancellation. A
+    terminal state is written to the store first, and the first one wins: transitions take the job's lock, so two
+    processes cannot both end a job.
 
     Errors of Redis and `StoreUnavailable` pass through unchanged.
     """
@@ -73,12 +74,9 @@ class Ledger:
     def get(self, job_id: str) -> JobRecord:
         """The job as it is now. Raises `JobMissing`.
 
-        `progress.rate` and `eta_s` are worked out here, over the time since the phase began.
+        `progress.rate` and `eta_s` are worked out here, over the time since the phase began or was gone on with.
         """
-        try:
-            job = JobRecord.model_validate_json(self._store.read(JobRecord.key(job_id)))
-        except (ObjectMissing, ValueError) as error:
-            raise JobMissing(job_id) from error
+        job = self._stored(job_id)
         if job.state.is_terminal:
             return job
         pipeline = self._redis.pipeline(transaction=False)
@@ -102,7 +100,7 @@ class Ledger:
                     yield self.get(folder)
 
     def recent(self) -> Iterator[JobRecord]:
-        """Every job, those accepted or ended last first. Reads one record for each that is taken."""
+        """Every job, those accepted, cancelled or ended last first. Reads one record for each that is taken."""
         rows = (row for row in self._store.list("jobs/") if row.key.endswith("/job.json"))
         for row in sorted(rows, key=lambda row: row.modified, reverse=True):
             with suppress(JobMissing):
@@ -157,11 +155,22 @@ class Ledger:
         Calling it again keeps the phase's start and progress. A late worker of an earlier phase cannot take a job back
         out of `generate` or `package`.
         """
+        self._worked_on(job_id)
         self._enter_phase(keys=[_live(job_id)], args=[phase, total])
 
     def advance(self, job_id: str, done: int) -> None:
         """`done` units of the current phase are behind us. For phases with one writer."""
         self._redis.hset(_live(job_id), "done", str(done))
+
+    def count_from_here(self, job_id: str) -> None:
+        """What is done of the current phase was done before it was interrupted: its rate is that of what comes now.
+
+        Raises `JobMissing`.
+        """
+        done = self.get(job_id).progress.done
+        seconds, micros = self._redis.time()
+        started = f"{seconds}.{micros:06d}"
+        self._redis.hset(_live(job_id), mapping={"before": str(done), "phase_started": started})
 
     def tell(self, job_id: str, details: Mapping[str, float | str]) -> None:
         """Replace what the current phase has to tell beside its count; the next phase begins with nothing."""
@@ -223,13 +232,15 @@ class Ledger:
             if job.state is JobState.QUEUED:
                 self._finish(job, JobState.CANCELLED)
                 return JobState.CANCELLED
+            stored = self._stored(job_id)
+            if stored.state is not JobState.CANCELLING:
+                self._write(stored.model_copy(update={"state": JobState.CANCELLING, "started": job.started}))
             self._redis.hset(_live(job_id), "state", JobState.CANCELLING)
             return JobState.CANCELLING
 
     def is_cancelling(self, job_id: str) -> bool:
         """Whether a worker should put the job down: it is cancelling, or cancelled. One cheap call, made often."""
-        state = self._redis.hget(_live(job_id), "state")
-        return state in (b"cancelling", b"cancelled")
+        return self._worked_on(job_id) in (JobState.CANCELLING, JobState.CANCELLED)
 
     def cancelled(self, job_id: str) -> None:
         """A worker has put the job down. Ignored if it has ended already."""
@@ -252,6 +263,29 @@ class Ledger:
         pipeline.srem(scripts.UNFINISHED, job.id)
         pipeline.hincrby(scripts.ENDED, state, 1)
         pipeline.execute()
+
+    def _worked_on(self, job_id: str) -> JobState | None:
+        """The state of a job that a worker has in hand; None if nobody knows the job.
+
+        If Redis was lost meanwhile, it is told again what the store knows: a cancellation outlasts it.
+        """
+        live = self._redis.hget(_live(job_id), "state")
+        if live is not None:
+            return JobState(cast(bytes, live).decode())
+        try:
+            stored = self._stored(job_id).state
+        except JobMissing:
+            return None
+        state = JobState.RUNNING if stored is JobState.QUEUED else stored
+        if not state.is_terminal:
+            self._redis.hsetnx(_live(job_id), "state", state)
+        return state
+
+    def _stored(self, job_id: str) -> JobRecord:
+        try:
+            return JobRecord.model_validate_json(self._store.read(JobRecord.key(job_id)))
+        except (ObjectMissing, ValueError) as error:
+            raise JobMissing(job_id) from error
 
     def _write(self, job: JobRecord) -> None:
         self._store.put(JobRecord.key(job.id), job.model_dump_json(indent=1).encode())
@@ -303,10 +337,13 @@ def _generated(shards: "list[bytes]", draws: "list[bytes]", details: dict[str, A
 
 def _merged(job: JobRecord, live: dict[str, str], notes: "list[str]", time: float) -> JobRecord:
     known: dict[str, Any] = {name: live[name] for name in ("state", "phase", "fit_key", "started") if name in live}
+    if job.state is JobState.CANCELLING:
+        known["state"] = job.state  # whatever a worker has told a Redis that was lost
     known |= {name: int(live[name]) for name in ("shards", "shard_size") if name in live}
     done, total = int(live.get("done", 0)), int(live.get("total", 0))
     elapsed = time - float(live.get("phase_started", time))
-    rate = done / elapsed if done > 0 and elapsed > 0 else None
+    made = done - int(live.get("before", 0))
+    rate = made / elapsed if made > 0 and elapsed > 0 else None
     eta_s = max(0, total - done) / rate if rate else None
     known["progress"] = Progress(
         done=done, total=total, rate=rate, eta_s=eta_s, details=json.loads(live.get("details", "{}"))

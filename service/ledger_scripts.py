@@ -16,10 +16,9 @@ if current ~= ARGV[1] then
     local time = redis.call('TIME')
     local started = string.format('%d.%06d', time[1], time[2])
     redis.call('HSET', KEYS[1], 'phase', ARGV[1], 'done', '0', 'phase_started', started)
-    redis.call('HDEL', KEYS[1], 'details')
+    redis.call('HDEL', KEYS[1], 'details', 'before')
 end
 redis.call('HSET', KEYS[1], 'total', ARGV[2])
-redis.call('HSETNX', KEYS[1], 'state', 'running')
 return 1
 """
 """KEYS: job hash. ARGV: phase, total. The server's clock starts the phase, so that readers need not share one."""

@@ -76,6 +76,10 @@ class JobQueue:
         """How many workers listen on the queue."""
         return len(worker_registration.get_keys(queue=self._queue))
 
+    def is_at_work(self, job_id: str) -> bool:
+        """Whether a worker has a part of the job in hand. One that died counts while its last sign of life does."""
+        return any(part.startswith(f"{job_id}-") for part in self._parts_in_hand())
+
     def enqueue_samples(self, generator_id: str, truncation: float) -> str:
         """Have `workers.generator_samples.run(generator_id, truncation)` called. Returns the part's id."""
         part = f"{generator_id}-{samples_file(truncation).removesuffix('.png').replace('.', '-')}"
@@ -125,7 +129,10 @@ class JobQueue:
             # A worker moves a part to the intermediate list for the moment between taking it and starting it.
             return waiting or self._redis.lpos(self._queue.intermediate_queue_key, job.id) is not None
         if status is JobStatus.STARTED:
-            registry = StartedJobRegistry(QUEUE_NAME, connection=self._redis, serializer=JSONSerializer)
-            running = cast(list[bytes], self._redis.zrangebyscore(registry.key, time.time(), "+inf"))
-            return any(registry.parse_job_id(entry.decode()) == job.id for entry in running)
+            return job.id in self._parts_in_hand()
         return status is JobStatus.SCHEDULED
+
+    def _parts_in_hand(self) -> list[str]:
+        registry = StartedJobRegistry(QUEUE_NAME, connection=self._redis, serializer=JSONSerializer)
+        entries = cast(list[bytes], self._redis.zrangebyscore(registry.key, time.time(), "+inf"))
+        return [registry.parse_job_id(entry.decode()) for entry in entries]

@@ -132,7 +132,9 @@ class Progress(Record):
 
     done: int = 0
     total: int = 0
-    rate: float | None = Field(default=None, description="units per second over this phase")
+    rate: float | None = Field(
+        default=None, description="units per second over this phase, since it was last interrupted"
+    )
     eta_s: float | None = Field(default=None, description="seconds to the end of this phase at that rate")
     details: dict[str, float | str] = Field(
         default_factory=dict,

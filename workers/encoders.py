@@ -77,6 +77,8 @@ def _trained(bench: Workbench, record: GeneratorRecord, prolong: Callable[[], No
     kept = bench.settings.data_dir / "encoders" / f"{record.id}-{record.sha256[:16]}"
     _go_on(training, kept)
     advance = bench.phase(Phase.ENCODE, bench.settings.encoder_steps)
+    bench.ledger.advance(bench.job_id, _steps_done(settings, training.stage, training.step))
+    bench.ledger.count_from_here(bench.job_id)
     last: dict[str, float | str] = {}
     began = time.monotonic()
 
@@ -84,7 +86,7 @@ def _trained(bench: Workbench, record: GeneratorRecord, prolong: Callable[[], No
         prolong()
         last.update(_details(progress))
         bench.ledger.tell(bench.job_id, last)
-        advance(progress.step + (settings.steps_code if progress.stage == 2 else 0))
+        advance(_steps_done(settings, progress.stage, progress.step))
 
     def keep(state: dict[str, Any]) -> None:
         prolong()
@@ -119,6 +121,11 @@ def _go_on(training: EncoderTraining, kept: Path) -> None:
     except (ValueError, KeyError, RuntimeError):
         log.warning("what is left of an encoder's training cannot be used", folder=str(kept))
         shutil.rmtree(kept, ignore_errors=True)
+
+
+def _steps_done(settings: EncoderSettings, stage: int, step: int) -> int:
+    """Of both stages, when so many steps of `stage` are done."""
+    return step + (settings.steps_code if stage == 2 else 0)
 
 
 def _details(progress: EncoderProgress) -> dict[str, float | str]:

@@ -69,5 +69,6 @@ def _hand_out(bench: Workbench, plan: Plan) -> None:
             complete = bench.ledger.shard_finished(bench.job_id, shard)
         else:
             bench.queue.enqueue_shard(bench.job_id, shard)
+    bench.ledger.count_from_here(bench.job_id)
     if complete:
         bench.queue.enqueue_package(bench.job_id)

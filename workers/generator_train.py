@@ -167,6 +167,7 @@ class _Watch:
         self._reporting, self._saving = Throttle(PROGRESS_INTERVAL_S), Throttle(SAVE_EVERY_S)
         self._saving.due()
         self._unsaved = False
+        self._counting = False
         self._drawn = 0
 
     def prepare(self, stage: str, done: int, total: int) -> None:
@@ -183,6 +184,9 @@ class _Watch:
         self._stop_if_asked()
         with _bearing_outages("progress"):
             self.bench.ledger.advance(self.bench.job_id, progress.images)
+            if not self._counting:  # until here images were fetched and prepared, and others shown in an earlier run
+                self.bench.ledger.count_from_here(self.bench.job_id)
+                self._counting = True
             self.bench.ledger.tell(self.bench.job_id, _details(progress))
         with _bearing_outages("a sheet"):
             self.draw()

@@ -26,7 +26,7 @@ from workers.public_errors import JobFailure
 from workers.seed_samples import seed_samples
 from workers.tally import Tally
 from workers.tars import PackedSample
-from workers.workbench import Workbench, run_body
+from workers.workbench import Cancelled, Workbench, run_body
 
 
 def run(job_id: str) -> None:
@@ -36,6 +36,8 @@ def run(job_id: str) -> None:
 
 def make_dataset(bench: Workbench) -> None:
     """What `run` does, at a given workbench. Raises `Cancelled`, and whatever goes wrong."""
+    if not bench.ledger.start(bench.job_id):
+        raise Cancelled
     packing = _Packing.of(bench)
     missing = packing.missing()
     images = packing.count + packing.seeds
@@ -46,6 +48,7 @@ def make_dataset(bench: Workbench) -> None:
     if missing and not packing.is_again:
         packing.write_card(tally)
     if packing.is_again:
+        bench.stop_if_cancelled()
         packing.add_to_source()
     packing.write_manifest()
     bench.ledger.succeed(bench.job_id, packing.outputs)

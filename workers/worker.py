@@ -15,6 +15,7 @@ from service.queue import QUEUE_NAME
 from service.settings import Settings
 from service.stores import open_store
 from service.stores.protocol import StoreUnavailable
+from workers.leftovers import drop_leftovers
 from workers.lifeline import die_with_parent
 from workers.sweep import Sweeper, place
 
@@ -105,4 +106,5 @@ def work(settings: Settings, connection: redis.Redis) -> None:
     import workers.shard  # noqa: F401
 
     store = open_store(settings.store_url, settings.s3_endpoint_url)
+    drop_leftovers(store, settings)
     ForkingWorker(connection, Ledger(store, connection, settings.job_ttl_s)).work(logging_level="INFO")

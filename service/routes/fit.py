@@ -1,5 +1,7 @@
 """`/projects/{id}/fit`: learning a project's labels without generating anything yet."""
 
+from functools import partial
+
 from fastapi import APIRouter, Response
 
 from service.accepting import accept_job
@@ -27,5 +29,6 @@ def fit(
     The answer is a job to watch at `Location`; when it has succeeded, it links to the report and the sheet. A labeler
     that is there already is not fitted again, and `POST /generate` uses it.
     """
-    project = known_project(store, project_id)
-    return accepted(accept_job(FitRequest(project_id=project.id), idempotency_key, ledger, queue), response)
+    find = partial(known_project, store, project_id)
+    request = FitRequest(project_id=find().id)
+    return accepted(accept_job(request, idempotency_key, ledger, queue, confirm=find), response)

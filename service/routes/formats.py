@@ -1,5 +1,6 @@
 """`/jobs/{id}/formats`: having a finished dataset packed in further formats."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Response
@@ -67,7 +68,8 @@ def add_formats(
         )
         raise Problem(409, "format-exists", "Format exists", detail)
     request = PackageRequest(job_id=source.id, project_id=project.id, formats=wanted.formats, split=split)
-    return accepted(accept_job(request, idempotency_key, ledger, queue), response)
+    confirm = partial(_still_there, store, source)
+    return accepted(accept_job(request, idempotency_key, ledger, queue, confirm=confirm), response)
 
 
 def _finished(job: JobRecord) -> JobRecord:

@@ -1,5 +1,6 @@
 """`/generate`: asking for a dataset."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Response
@@ -71,8 +72,9 @@ def generate(
     The answer is a job to watch at `Location`. Sample i depends on `seed` and i alone: the same request gives the same
     bytes for every image and mask. With `include_seeds`, the zips hold the project's seeds beside the samples.
     """
-    _check(wanted, settings.max_count, store)
-    return accepted(accept_job(wanted, idempotency_key, ledger, queue), response)
+    check = partial(_check, wanted, settings.max_count, store)
+    check()
+    return accepted(accept_job(wanted, idempotency_key, ledger, queue, confirm=check), response)
 
 
 def _check(wanted: GenerateRequest, max_count: int, store: Store) -> None:

@@ -9,7 +9,8 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from service.dependencies import JobId, LedgerDep, StoreDep
+from service.cancelling import cancel
+from service.dependencies import JobId, LedgerDep, QueueDep, StoreDep
 from service.ledger import JobFinished, JobMissing, Ledger
 from service.openapi import problems
 from service.problems import Problem, not_found
@@ -61,13 +62,13 @@ async def get_job(
 
 
 @router.post("/{job_id}/cancel", status_code=202, summary="Cancel a job", responses=problems(404, 409, 503))
-def cancel_job(job_id: JobId, ledger: LedgerDep) -> JobView:
-    """Stop the job: at once if it is queued, otherwise as soon as its workers notice. May be called again.
+def cancel_job(job_id: JobId, ledger: LedgerDep, queue: QueueDep) -> JobView:
+    """Stop the job: at once if no worker is at it, otherwise as soon as its workers notice. May be called again.
 
     409 if the job has succeeded or failed.
     """
     try:
-        ledger.cancel(job_id)
+        cancel(job_id, ledger, queue)
     except JobMissing:
         raise not_found("job") from None
     except JobFinished:

@@ -10,10 +10,10 @@ from service.dependencies import PartsDep, ProjectId, SettingsDep, StoreDep
 from service.json_body import json_only
 from service.label_schema import Record
 from service.openapi import problems
-from service.problems import Problem
+from service.project_removal import remove_unused_project
 from service.project_spec import ProjectSpec
 from service.projects import create_project as store_project
-from service.projects import every_project, force_seeds, known_project, project_lock, read_fit_file, remove_project
+from service.projects import every_project, force_seeds, known_project, project_lock, read_fit_file
 from service.upload_form import received_upload
 from service.views import ProjectList, ProjectSummary, ProjectView
 
@@ -159,13 +159,7 @@ def change_project(project_id: ProjectId, wanted: ProjectChange, parts: PartsDep
 @router.delete("/{project_id}", status_code=204, summary="Delete a project", responses=problems(404, 409, 503))
 def delete_project(project_id: ProjectId, parts: PartsDep) -> None:
     """Remove the project and its seeds. Datasets made from it stay. 409 while unfinished jobs use it."""
-    known_project(parts.store, project_id)
-    users = [job.id for job in parts.ledger.unfinished() if job.project_id == project_id]
-    if users:
-        detail = f"{len(users)} unfinished jobs use the project; cancel them first: {', '.join(users[:5])}."
-        raise Problem(409, "project-in-use", "Project in use", detail)
-    with project_lock(parts.redis, project_id):
-        remove_project(parts.store, project_id)
+    remove_unused_project(parts.store, parts.ledger, parts.redis, project_id)
 
 
 @router.get(

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO, BinaryIO, cast
@@ -14,7 +14,7 @@ from service.stores.keys import check_folder, check_key, check_prefix, check_ran
 from service.stores.protocol import InvalidKey, ObjectMissing, StoredObject, StoreUnavailable
 
 _INCOMING = ".incoming"
-_STALE_AFTER_S = 3600
+_STALE_AFTER = timedelta(hours=1)
 _CHUNK = 1 << 20
 
 
@@ -31,7 +31,7 @@ class FileStore:
             self._root = root.resolve(strict=True)
             self._incoming = self._root / _INCOMING
             self._incoming.mkdir(exist_ok=True)
-            self._clean_incoming()
+            self.drop_unfinished(_STALE_AFTER)
 
     def put(self, key: str, data: bytes | BinaryIO) -> int:
         """See `Store.put`."""
@@ -117,6 +117,17 @@ class FileStore:
             count += 1
         return count
 
+    def drop_unfinished(self, older_than: timedelta) -> int:
+        """See `Store.drop_unfinished`. A put counts from when it last wrote. Opening the store does this, too."""
+        limit, count = time.time() - older_than.total_seconds(), 0
+        with _translated():
+            for leftover in self._incoming.iterdir():
+                with suppress(FileNotFoundError):
+                    if leftover.stat().st_mtime < limit:
+                        leftover.unlink()
+                        count += 1
+        return count
+
     def presign(self, key: str, filename: str, expires_s: int = 3600) -> str | None:  # noqa: ARG002
         """None: a file has no URL of its own."""
         check_key(key)
@@ -166,13 +177,6 @@ class FileStore:
             except OSError:
                 return
             folder = folder.parent
-
-    def _clean_incoming(self) -> None:
-        limit = time.time() - _STALE_AFTER_S
-        for leftover in self._incoming.iterdir():
-            with suppress(FileNotFoundError):
-                if leftover.stat().st_mtime < limit:
-                    leftover.unlink()
 
 
 class _Window(io.RawIOBase):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import BinaryIO, Protocol
 
 
@@ -34,7 +34,8 @@ class Store(Protocol):
     """A flat map from keys to byte strings.
 
     Keys are relative POSIX paths (`jobs/abc/job.json`) without `.` or `..` parts. An object is written whole or not at
-    all: a reader sees the old bytes or the new ones, never a mixture, and a writer that dies leaves nothing behind.
+    all: a reader sees the old bytes or the new ones, never a mixture. What a writer that died had written until then is
+    never seen, and takes space until `drop_unfinished` removes it.
 
     Every call may raise `InvalidKey` and `StoreUnavailable`.
     """
@@ -72,6 +73,13 @@ class Store(Protocol):
 
     def delete_prefix(self, prefix: str) -> int:
         """Remove every object under `prefix`, which must end in `/`. Returns how many there were."""
+        ...
+
+    def drop_unfinished(self, older_than: timedelta) -> int:
+        """Remove what writers that died had written, of puts that began longer ago than any put may take.
+
+        Returns of how many puts.
+        """
         ...
 
     def presign(self, key: str, filename: str, expires_s: int = 3600) -> str | None:

@@ -4,6 +4,7 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -129,6 +130,30 @@ class S3Store:
                 raise StoreUnavailable(f"S3 kept {len(failures)} objects it was told to delete")
             count += len(rows)
         return count
+
+    def drop_unfinished(self, older_than: timedelta) -> int:
+        """See `Store.drop_unfinished`: the parts of uploads that nobody ends, which no list shows and S3 charges for.
+
+        Raises `StoreUnavailable` where S3 does not let them be listed or dropped, too.
+        """
+        limit, count = datetime.now(UTC) - older_than, 0
+        with self._translated():
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self._bucket, Prefix=self._prefix
+            )
+            for page in pages:
+                for upload in page.get("Uploads", ()):
+                    if upload["Initiated"] < limit:
+                        self._abort(upload["Key"], upload["UploadId"])
+                        count += 1
+        return count
+
+    def _abort(self, name: str, upload_id: str) -> None:
+        try:
+            self._client.abort_multipart_upload(Bucket=self._bucket, Key=name, UploadId=upload_id)
+        except ClientError as error:
+            if _code(error) != "NoSuchUpload":  # another worker was faster
+                raise
 
     def presign(self, key: str, filename: str, expires_s: int = 3600) -> str | None:
         """A URL that downloads the object as `filename` for `expires_s` seconds. Does not look whether it exists."""

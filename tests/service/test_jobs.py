@@ -8,8 +8,10 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from redis import Redis
 
 from service.ledger import Ledger
+from service.queue import QUEUE_NAME
 from service.records import JobError, JobRecord, Phase
 from service.requests import EncodeRequest, ImportRequest, TrainRequest
 from service.stores import FileStore
@@ -127,8 +129,14 @@ def test_other_preferences_are_ignored(api: httpx.Client, job: JobRecord, prefer
     assert "preference-applied" not in answer.headers
 
 
-def test_cancelling_may_be_repeated(api: httpx.Client, api_ledger: Ledger, job: JobRecord) -> None:
+def put_in_hand(redis: Redis, part: str) -> None:
+    """Note a part as one that a worker is at."""
+    redis.zadd(f"rq:wip:{QUEUE_NAME}", {f"{part}:execution": time.time() + 60})
+
+
+def test_cancelling_may_be_repeated(api: httpx.Client, api_ledger: Ledger, job: JobRecord, redis: Redis) -> None:
     api_ledger.start(job.id)
+    put_in_hand(redis, "job-1-shard-00000")
     for _ in range(2):
         answer = api.post(f"/jobs/{job.id}/cancel")
         assert (answer.status_code, answer.json()["state"]) == (202, "cancelling")
@@ -136,6 +144,35 @@ def test_cancelling_may_be_repeated(api: httpx.Client, api_ledger: Ledger, job: 
     answer = api.post(f"/jobs/{job.id}/cancel")
     assert (answer.status_code, answer.json()["state"]) == (202, "cancelled")
     assert api.post("/jobs/nothing/cancel").status_code == 404
+
+
+def test_a_job_cancelled_between_its_parts_ends_at_once(
+    api: httpx.Client, api_ledger: Ledger, job: JobRecord, redis: Redis
+) -> None:
+    api_ledger.start(job.id)
+    put_in_hand(redis, "another-job-1-fit")
+    answer = api.post(f"/jobs/{job.id}/cancel")
+    assert (answer.status_code, answer.json()["state"]) == (202, "cancelled")
+    assert api_ledger.is_cancelling(job.id), "a part that is taken up just now finds it so"
+
+
+def test_a_job_whose_worker_was_lost_ends_when_it_is_cancelled_again(
+    api: httpx.Client, api_ledger: Ledger, job: JobRecord, redis: Redis
+) -> None:
+    api_ledger.start(job.id)
+    put_in_hand(redis, "job-1-fit")
+    assert api.post(f"/jobs/{job.id}/cancel").json()["state"] == "cancelling"
+    redis.delete(f"rq:wip:{QUEUE_NAME}")
+    assert api.post(f"/jobs/{job.id}/cancel").json()["state"] == "cancelled"
+
+
+def test_a_training_cancelled_between_its_parts_waits_for_a_worker_who_keeps_its_best(
+    api: httpx.Client, api_ledger: Ledger
+) -> None:
+    request = TrainRequest(generator_id="cats", name="Cats", sha256="0" * 64, resolution=64)
+    api_ledger.accept(JobRecord(id="gen-1", request=request))
+    api_ledger.start("gen-1")
+    assert api.post("/jobs/gen-1/cancel").json()["state"] == "cancelling"
 
 
 def test_a_finished_job_cannot_be_cancelled(api: httpx.Client, done: str) -> None:

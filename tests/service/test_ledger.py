@@ -97,6 +97,26 @@ def test_rate_counts_from_the_phases_beginning(ledger: Ledger, job: JobRecord, r
     assert progress.eta_s == pytest.approx(40, rel=0.1)
 
 
+def test_rate_leaves_out_what_was_done_before_an_interruption(ledger: Ledger, job: JobRecord, redis: Redis) -> None:
+    ledger.plan(job.id, "abc", shards=10, shard_size=1000)
+    ledger.enter_phase(job.id, Phase.GENERATE, 10_000)
+    for shard in range(9):
+        ledger.advance_shard(job.id, shard, 1000)
+    ledger.count_from_here(job.id)
+    assert (ledger.get(job.id).progress.done, ledger.get(job.id).progress.rate) == (9000, None)
+    began = float(redis.hget("labelmint:job:job-1", "phase_started") or 0)
+    redis.hset("labelmint:job:job-1", "phase_started", str(began - 10))
+    ledger.advance_shard(job.id, 9, 200)
+    progress = ledger.get(job.id).progress
+    assert progress.rate == pytest.approx(20, rel=0.1)
+    assert progress.eta_s == pytest.approx(40, rel=0.1)
+    ledger.advance_shard(job.id, 8, 0)  # made again by a worker that took it over
+    assert ledger.get(job.id).progress.rate is None
+    ledger.enter_phase(job.id, Phase.PACKAGE, 10_000)
+    ledger.advance(job.id, 1)
+    assert ledger.get(job.id).progress.rate is not None, "it was not interrupted"
+
+
 def test_shards_made_twice_count_once(ledger: Ledger, job: JobRecord) -> None:
     ledger.enter_phase(job.id, Phase.GENERATE, 100)
     ledger.advance_shard(job.id, 0, 30)
@@ -202,6 +222,43 @@ def test_a_wiped_redis_loses_no_job(ledger: Ledger, job: JobRecord, redis: Redis
     assert [found.id for found in ledger.unfinished()] == [job.id]
     ledger.enter_phase(job.id, Phase.FIT, 5)
     assert ledger.get(job.id).state is JobState.RUNNING
+
+
+def test_a_wiped_redis_loses_no_cancellation(ledger: Ledger, job: JobRecord, redis: Redis) -> None:
+    ledger.start(job.id)
+    started = ledger.get(job.id).started
+    ledger.note(job.id, "one seed left out")
+    for _ in range(2):
+        assert ledger.cancel(job.id) is JobState.CANCELLING
+        redis.flushall()
+    assert ledger.get(job.id).state is JobState.CANCELLING
+    assert ledger.is_cancelling(job.id)
+    assert not ledger.start(job.id)
+    redis.flushall()
+    ledger.enter_phase(job.id, Phase.FIT, 5)  # by a worker that has heard of nothing
+    assert ledger.is_cancelling(job.id)
+    assert ledger.get(job.id).state is JobState.CANCELLING
+    redis.hset("labelmint:job:job-1", "state", "running")
+    assert ledger.get(job.id).state is JobState.CANCELLING
+    ledger.cancelled(job.id)
+    assert (ledger.get(job.id).state, ledger.get(job.id).started) == (JobState.CANCELLED, started)
+
+
+def test_a_cancelled_job_tells_each_note_once(ledger: Ledger, job: JobRecord) -> None:
+    ledger.start(job.id)
+    ledger.note(job.id, "one seed left out")
+    ledger.cancel(job.id)
+    assert ledger.get(job.id).notes == ["one seed left out"]
+    ledger.cancelled(job.id)
+    assert ledger.get(job.id).notes == ["one seed left out"]
+
+
+def test_a_worker_goes_on_when_redis_was_wiped(ledger: Ledger, job: JobRecord, redis: Redis) -> None:
+    ledger.start(job.id)
+    redis.flushall()
+    assert not ledger.is_cancelling(job.id)
+    assert ledger.get(job.id).state is JobState.RUNNING
+    assert not ledger.is_cancelling("nothing")
 
 
 def test_the_stores_end_counts_when_redis_was_not_told(ledger: Ledger, job: JobRecord, store: FileStore) -> None:

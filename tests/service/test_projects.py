@@ -9,12 +9,16 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 from PIL import Image
+from redis import Redis
 
+from service.app import create_app
 from service.ledger import Ledger
 from service.project_spec import parse_project
 from service.projects import Upload, create_project
-from service.records import JobError, ProjectRecord
+from service.records import GeneratorRecord, JobError, JobRecord, ProjectRecord, shard_key
+from service.requests import DatasetFormat, GenerateRequest
 from service.settings import Settings
 from service.stores import FileStore, StoreUnavailable
 from service.uploads import UploadedFile
@@ -110,6 +114,62 @@ def test_a_project_in_use_is_not_deleted(api: httpx.Client, api_store: FileStore
     assert list(api_store.list("projects/")) == []
     assert api.get(f"/projects/{project}").status_code == 404
     assert api.delete(f"/projects/{project}").status_code == 404
+
+
+@pytest.mark.parametrize("task", ["generate", "fit", "formats"])
+def test_a_job_accepted_while_its_project_is_deleted_keeps_one_of_both(
+    store: FileStore, redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    """Whichever comes first, no accepted job is left without its project."""
+    ledger = Ledger(store, redis, 1000)
+    client = TestClient(create_app(settings))
+    toy = make_generator()
+    store.put(GeneratorRecord.key(toy.id), toy.model_dump_json().encode())
+
+    def finished(project: str) -> None:
+        request = GenerateRequest(project_id=project, count=5, formats=[DatasetFormat.PNG])
+        ledger.accept(JobRecord(id="source", request=request))
+        store.put(shard_key("source", 0), b"tar")
+        ledger.succeed("source", {"png": "datasets/source/png.zip"})
+
+    def ask(project: str) -> httpx.Response:
+        if task == "generate":
+            return client.post("/generate", json={"project_id": project, "count": 5})
+        if task == "fit":
+            return client.post(f"/projects/{project}/fit")
+        return client.post("/jobs/source/formats", json={"formats": ["coco"]})
+
+    project = post_files(client, good_files()).json()["id"]
+    finished(project)
+    accept, delete = Ledger.accept, FileStore.delete
+
+    def deleting_meanwhile(self: Ledger, job: JobRecord) -> JobRecord:
+        monkeypatch.undo()
+        assert client.delete(f"/projects/{project}").status_code == 204
+        return accept(self, job)
+
+    monkeypatch.setattr(Ledger, "accept", deleting_meanwhile)
+    assert ask(project).status_code == {"generate": 422, "fit": 404, "formats": 410}[task]
+    assert [job.id for job in ledger.list()] == ["source"]
+    assert redis.llen("rq:queue:labelmint") == 0
+
+    ledger.forget("source")
+    project = post_files(client, good_files()).json()["id"]
+    finished(project)
+    answers = []
+
+    def accepting_meanwhile(self: FileStore, key: str) -> None:
+        if key == ProjectRecord.key(project):
+            monkeypatch.undo()
+            answers.append(ask(project))
+        delete(self, key)
+
+    monkeypatch.setattr(FileStore, "delete", accepting_meanwhile)
+    refusal = client.delete(f"/projects/{project}")
+    assert (answers[0].status_code, refusal.status_code) == (202, 409)
+    assert answers[0].json()["id"] in refusal.json()["detail"]
+    assert len(client.get(f"/projects/{project}").json()["seeds"]) == 2
+    assert store.exists(f"projects/{project}/seeds/0/image.png")
 
 
 def test_the_sheet_comes_with_the_fit(api: httpx.Client, api_store: FileStore) -> None:

@@ -92,6 +92,14 @@ def test_a_part_that_ended_is_replaced(queue: JobQueue, entries: Queue, redis: R
     assert fetch(redis, "j1-fit").get_status() is JobStatus.QUEUED
 
 
+def test_a_job_is_at_work_while_a_worker_gives_signs_of_life(queue: JobQueue, redis: Redis) -> None:
+    queue.enqueue_fit("j1")
+    redis.zadd(f"rq:wip:{QUEUE_NAME}", {"j10-fit:execution": time.time() + 60, "j1-fit:lost": time.time() - 1})
+    assert not queue.is_at_work("j1")
+    redis.zadd(f"rq:wip:{QUEUE_NAME}", {"j1-shard-00003:execution": time.time() + 60})
+    assert queue.is_at_work("j1")
+
+
 def test_ping_needs_a_server(queue: JobQueue, tmp_path: Path) -> None:
     queue.ping()
 

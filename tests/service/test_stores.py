@@ -3,6 +3,8 @@
 import io
 import os
 import threading
+import time
+from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -12,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.stores import InvalidKey, ObjectMissing, Store, StoreUnavailable, open_store
+from service.stores import FileStore, InvalidKey, ObjectMissing, S3Store, Store, StoreUnavailable, open_store
 from service.stores.keys import check_key
 
 PART = 16 * 2**20
@@ -39,16 +41,20 @@ def trickle(size: int, breaks_at: int | None = None) -> BinaryIO:
     return cast(BinaryIO, Trickle(size, breaks_at))
 
 
-@pytest.fixture(params=["file", "s3"])
-def any_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    if request.param == "file":
-        return open_store(f"file://{tmp_path}/root")
-    endpoint = request.getfixturevalue("s3_endpoint")
+def s3_store(endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Store:
+    """A store below a prefix of a bucket of its own."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     bucket = f"bucket-{abs(hash(str(tmp_path)))}"
     boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket=bucket)
     return open_store(f"s3://{bucket}/some/prefix", endpoint)
+
+
+@pytest.fixture(params=["file", "s3"])
+def any_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    if request.param == "file":
+        return open_store(f"file://{tmp_path}/root")
+    return s3_store(request.getfixturevalue("s3_endpoint"), monkeypatch, tmp_path)
 
 
 def test_what_is_put_is_read(any_store: Store) -> None:
@@ -153,6 +159,40 @@ def test_readers_share_an_object_while_it_is_replaced(any_store: Store) -> None:
         reader.join()
     assert len(seen) == 20
     assert set(seen) <= versions
+
+
+def die_writing(store: Store, key: str) -> None:
+    """Leave what a process leaves that is killed amid a put."""
+    if isinstance(store, FileStore):
+        (store._incoming / key).write_text("half")
+        os.utime(store._incoming / key, (time.time() - 7200,) * 2)
+        return
+    assert isinstance(store, S3Store)
+    place = {"Bucket": store._bucket, "Key": f"some/prefix/{key}"}
+    upload = store._client.create_multipart_upload(**place)["UploadId"]
+    store._client.upload_part(**place, UploadId=upload, PartNumber=1, Body=b"half")
+
+
+def test_what_a_dead_writer_left_is_dropped_once_it_is_old(any_store: Store) -> None:
+    any_store.put("whole", b"whole")
+    for key in ("one", "other"):
+        die_writing(any_store, key)
+    assert any_store.drop_unfinished(timedelta(days=50 * 365)) == 0, "it may still be written"
+    assert any_store.drop_unfinished(timedelta(hours=1)) == 2
+    assert any_store.drop_unfinished(timedelta(hours=1)) == 0
+    assert [row.key for row in any_store.list()] == ["whole"]
+
+
+def test_uploads_of_others_in_the_bucket_are_left_alone(
+    s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store = s3_store(s3_endpoint, monkeypatch, tmp_path)
+    assert isinstance(store, S3Store)
+    store._client.create_multipart_upload(Bucket=store._bucket, Key="some/prefix-of-others")
+    die_writing(store, "ours")
+    assert store.drop_unfinished(timedelta(hours=1)) == 1
+    (left,) = store._client.list_multipart_uploads(Bucket=store._bucket)["Uploads"]
+    assert left["Key"] == "some/prefix-of-others"
 
 
 BAD_KEYS = [

@@ -145,6 +145,7 @@ def test_a_killed_training_goes_on_with_the_same_result(bench: Workbench, monkey
     seen.clear()
     ensure_encoder(bench)
     assert seen == [(1, 3), (1, 4), (2, 1), (2, 2)]
+    assert bench.redis.hget("labelmint:job:job", "before") == b"2", "its rate is not that of what was done before"
     assert all(torch.equal(ends[0][name], ends[2][name]) for name in ends[0])
     assert not folder.exists()
 

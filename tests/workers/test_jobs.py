@@ -3,18 +3,23 @@
 import hashlib
 import io
 import json
+import time
 import zipfile
+from datetime import timedelta
 from pathlib import Path
 
+import pytest
 import redis as redis_client
 
 from labelmint.verify import verify_png_zip
-from service.records import JobState, Phase, dataset_key, shard_key
+from service.records import JobRecord, JobState, Phase, dataset_key, now, shard_key
 from service.settings import Settings
 from tests.workers.conftest import NewJob
 from tests.workers.processes import kill, wait_for, worker
 from tests.workers.world import SIZE
+from workers.fit import start_job
 from workers.recover import recover
+from workers.shard import make_shard
 from workers.workbench import Workbench
 
 
@@ -102,6 +107,57 @@ def test_a_wiped_redis_costs_no_job(
         wait_for(lambda: has_ended(bench), 90, "the job has ended")
     check_zip(bench, tmp_path)
     assert recover(bench.ledger, bench.queue) == 0
+
+
+def test_rate_and_eta_are_those_since_the_job_was_taken_up_again(new_job: NewJob, redis: redis_client.Redis) -> None:
+    bench = new_job("job", count=40, shard_size=10)
+    for shard in range(3):
+        make_shard(bench, shard)
+    redis.flushall()
+    began = time.monotonic()
+    start_job(bench)
+    assert (bench.ledger.get("job").progress.done, bench.ledger.get("job").progress.rate) == (30, None)
+    bench.ledger.advance_shard("job", 3, 5)
+    progress = bench.ledger.get("job").progress
+    assert progress.rate is not None
+    assert progress.eta_s is not None
+    assert 5 / (time.monotonic() - began) < progress.rate
+    assert progress.eta_s == pytest.approx(5 / progress.rate)
+    time.sleep(0.5)
+    rate = bench.ledger.get("job").progress.rate
+    assert rate is not None
+    assert rate < 5 / 0.5
+
+
+def test_a_wiped_redis_costs_no_cancellation(
+    new_job: NewJob, settings: Settings, redis: redis_client.Redis, tmp_path: Path
+) -> None:
+    """Neither while a worker is at the job, nor when it is taken up again."""
+    bench = new_job("job", count=20_000, shard_size=20_000)
+    bench.queue.enqueue_fit("job")
+    with worker(settings, tmp_path / "worker.log"):
+        wait_for(lambda: is_halfway(bench), 60, "some samples are made")
+        bench.ledger.cancel("job")
+        redis.flushall()
+        wait_for(lambda: has_ended(bench), 10, "the job has ended")
+    assert bench.ledger.get("job").state is JobState.CANCELLED
+    waiting = new_job("waiting", count=30, shard_size=8)
+    waiting.ledger.start("waiting")
+    waiting.ledger.cancel("waiting")
+    redis.flushall()
+    assert recover(waiting.ledger, waiting.queue) == 0
+    assert waiting.ledger.get("waiting").state is JobState.CANCELLED
+    assert redis.llen("rq:queue:labelmint") == 0
+
+
+def test_jobs_are_taken_up_in_the_order_they_came(new_job: NewJob, redis: redis_client.Redis) -> None:
+    for age, job_id in enumerate(["m", "z", "a"]):
+        bench = new_job(job_id, count=1, shard_size=1)
+        older = bench.ledger.get(job_id).model_copy(update={"created": now() - timedelta(hours=age)})
+        bench.store.put(JobRecord.key(job_id), older.model_dump_json().encode())
+    redis.flushall()
+    assert recover(bench.ledger, bench.queue) == 3
+    assert redis.lrange("rq:queue:labelmint", 0, -1) == [b"a-fit", b"z-fit", b"m-fit"]
 
 
 def test_a_cancelled_job_stops_soon(new_job: NewJob, settings: Settings, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import redis as redis_client
 
 from service.dataset_formats import zip_key
 from service.label_schema import LabelSchema
+from service.ledger import Ledger
 from service.records import JobState, Phase, dataset_key, shard_key
 from service.requests import DatasetFormat, GenerateRequest, PackageRequest, Split
 from service.settings import Settings
@@ -194,6 +196,42 @@ def test_packing_can_be_cancelled(world: PackingWorld) -> None:
         make_dataset(bench)
     assert "coco" not in world.ledger.get("job").outputs
     assert not world.store.exists(dataset_key("job", "coco.zip"))
+
+
+def test_a_job_that_packs_again_is_running(world: PackingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.packed(request(9))
+    bench = again(world, [DatasetFormat.COCO])
+    seen: list[tuple[JobState, bool]] = []
+    advance = Ledger.advance
+
+    def watched(ledger: Ledger, job_id: str, done: int) -> None:
+        advance(ledger, job_id, done)
+        job = ledger.get(job_id)
+        seen.append((job.state, job.started is not None))
+
+    monkeypatch.setattr(Ledger, "advance", watched)
+    make_dataset(bench)
+    assert set(seen) == {(JobState.RUNNING, True)}
+    assert bench.ledger.get(bench.job_id).started is not None
+
+
+def test_packing_that_is_cancelled_at_its_end_adds_nothing(world: PackingWorld) -> None:
+    world.packed(request(9))
+    bench = again(world, [DatasetFormat.COCO])
+    put = bench.store.put
+
+    def cancelled_meanwhile(key: str, data: Any) -> int:
+        size = put(key, data)
+        if key.endswith("coco.zip"):
+            bench.ledger.cancel(bench.job_id)
+        return size
+
+    bench.store.put = cancelled_meanwhile  # type: ignore[method-assign]
+    with pytest.raises(Cancelled):
+        make_dataset(bench)
+    del bench.store.put
+    assert world.store.exists(dataset_key("job", "coco.zip"))
+    assert "coco" not in world.ledger.get("job").outputs
 
 
 class Watched(bytes):

@@ -20,6 +20,7 @@ from tests.workers.conftest import NewTraining
 from tests.workers.trainings import interrupt_after
 from workers import generator_train
 from workers.public_errors import WORKER_LOST, JobFailure
+from workers.recover import recover
 from workers.training_end import drop_forgotten_runs
 from workers.training_starts import MOST_STARTS, Starts
 from workers.workbench import Workbench
@@ -168,6 +169,36 @@ def test_a_resumed_training_keeps_its_best_wherever_it_is_cancelled(
     assert (job.state, job.error) == (JobState.CANCELLED, None)
     assert any("Cancelled after 40 images; its best snapshot was kept" in note for note in job.notes)
     assert any("Fréchet distance" in note for note in job.notes)
+    assert best_images(bench) == 32
+
+
+def test_a_resumed_training_s_rate_is_that_of_what_it_shows_now(
+    new_training: NewTraining, monkeypatch: pytest.MonkeyPatch, redis: redis_client.Redis
+) -> None:
+    bench = new_training(kimg=0.4)
+    interrupt_after(bench, monkeypatch, 40)
+    redis.flushall()
+    monkeypatch.setattr("models.training.trainer.REPORT_EVERY_S", 0.0)
+    generator_train.run("gen-job")
+    before = redis.hget("labelmint:job:gen-job", "before")
+    assert before is not None
+    assert 40 <= int(before) < 400
+    assert bench.ledger.get("gen-job").state is JobState.SUCCEEDED
+
+
+def test_a_cancelled_training_keeps_its_best_when_redis_is_wiped(
+    new_training: NewTraining, monkeypatch: pytest.MonkeyPatch, redis: redis_client.Redis
+) -> None:
+    bench = new_training(kimg=0.4)
+    interrupt_after(bench, monkeypatch, 40)
+    bench.ledger.cancel("gen-job")
+    redis.flushall()
+    assert recover(bench.ledger, bench.queue) == 1
+    assert redis.lrange("rq:queue:labelmint", 0, -1) == [b"gen-job-train"]
+    generator_train.run("gen-job")
+    job = bench.ledger.get("gen-job")
+    assert (job.state, job.error) == (JobState.CANCELLED, None)
+    assert any("Cancelled after 40 images; its best snapshot was kept" in note for note in job.notes)
     assert best_images(bench) == 32
 
 
