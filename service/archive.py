@@ -1,7 +1,5 @@
 """Reading a zip that a stranger sent, without ever extracting it to the names it gives."""
 
-import io
-import re
 import stat
 import zipfile
 import zlib
@@ -22,6 +20,7 @@ from service.uploads import (
     shown,
     without_common_folder,
 )
+from untrusted.zips import DirectoryTooLarge, open_zip
 
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _ENCRYPTED = 0x1
@@ -31,7 +30,6 @@ _CHUNK = 1 << 18
 _DIRECTORY_BYTES_PER_MEMBER = 1024
 # A Mac adds one file to each that it zips.
 _WITH_DROPPINGS = 2
-_TAIL = (1 << 16) + 256
 _IN_MEMORY = 4 * 2**20
 
 
@@ -58,11 +56,11 @@ class Archive:
         self.files: list[UploadedFile] = []
         self._left = limits.unpacked_bytes
         self._limits = limits
-        if _directory_bytes(stream) > _WITH_DROPPINGS * limits.members * _DIRECTORY_BYTES_PER_MEMBER:
+        try:
+            self._zip = open_zip(stream, _WITH_DROPPINGS * limits.members * _DIRECTORY_BYTES_PER_MEMBER)
+        except DirectoryTooLarge:
             self._complain_of_members()
             return
-        try:
-            self._zip = zipfile.ZipFile(stream)
         except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError, RuntimeError):
             self.complaints.append(
                 Complaint(field="archive", message="it is not a zip, or it is cut off", remedy="send a complete zip")
@@ -109,25 +107,6 @@ class Archive:
                 raise UploadDamaged("it is damaged inside the archive") from None
             unpacked.seek(0)
             yield cast(BinaryIO, unpacked)
-
-
-def _directory_bytes(stream: BinaryIO) -> int:
-    """The largest size that any record at the end of a zip claims for its directory; 0 if it is no zip.
-
-    `zipfile` makes an object of every entry before anyone can count them, so a directory is measured before it is read.
-    """
-    size = stream.seek(0, io.SEEK_END)
-    stream.seek(max(0, size - _TAIL))
-    tail = stream.read(_TAIL)
-    stream.seek(0)
-    return max((_claimed(tail, match.start()) for match in re.finditer(rb"PK\x05\x06", tail)), default=0)
-
-
-def _claimed(tail: bytes, end: int) -> int:
-    locator, end64 = end - 20, end - 76
-    is_zip64 = end64 >= 0 and tail.startswith(b"PK\x06\x07", locator) and tail.startswith(b"PK\x06\x06", end64)
-    claim = tail[end64 + 40 : end64 + 48] if is_zip64 else tail[end + 12 : end + 16]
-    return int.from_bytes(claim, "little")
 
 
 def _member_complaints(member: zipfile.ZipInfo) -> Iterator[Complaint]:

@@ -1,6 +1,7 @@
 """Archive names: whatever passes is harmless."""
 
 import io
+import zipfile
 from contextlib import suppress
 from pathlib import PurePosixPath, PureWindowsPath
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from service.archive import Archive, ArchiveLimits
 from service.uploads import UploadDamaged, name_complaint
+from tests.large_directory import read_as_newer_pythons_do, zip_of_hidden_directory
 from tests.service.uploads import zipped
 
 LIMITS = ArchiveLimits(members=100, unpacked_bytes=10_000)
@@ -58,6 +60,21 @@ def test_what_a_file_manager_adds_is_not_counted() -> None:
     for too_many in (from_a_mac(LIMITS.members + 1, 0), from_a_mac(1, 2 * LIMITS.members)):
         assert [complaint.message for complaint in too_many.complaints] == ["it holds more than 100 members"]
         assert too_many.files == []
+
+
+def test_a_list_of_too_many_members_is_not_read_wherever_its_size_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = zip_of_hidden_directory(9000)
+    read_as_newer_pythons_do(monkeypatch)
+    archive = Archive(io.BytesIO(data), LIMITS)
+    assert [complaint.message for complaint in archive.complaints] == ["it holds more than 100 members"]
+    assert archive.files == []
+
+
+def test_a_zip_with_a_long_comment_is_read() -> None:
+    buffer = io.BytesIO(zipped({"images/a.png": b"hello"}))
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.comment = b"words " * 10_000
+    assert Archive(buffer, ArchiveLimits(members=1, unpacked_bytes=100)).complaints == []
 
 
 def test_real_bytes_are_counted_over_all_members() -> None:

@@ -15,6 +15,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from service.stores import FileStore
 from service.upload_form import _project_part
+from tests.costly_pictures import jpeg_of_scans, jpeg_of_segments, png_of_chunks
 from tests.service.uploads import (
     PROJECT,
     assert_refused,
@@ -100,6 +101,9 @@ CASES: list[tuple[str, Callable[[], Files], str | None, str]] = [
     ("too many pixels", with_image(image_bytes((1001, 1000), mode="L")), IMAGE, "more than 1000000"),
     ("declared bomb", with_image(huge_png()), IMAGE, "pixels"),
     ("mask bomb", with_mask(huge_png()), MASK, "pixels"),
+    ("segments", with_image(jpeg_of_segments(5000)), IMAGE, "more than 2000 segments"),
+    ("scans", with_image(jpeg_of_scans(200)), IMAGE, "more than 100 scans"),
+    ("chunks", with_mask(png_of_chunks(5000)), MASK, "more than 1000 chunks"),
     ("animation", with_image(animated()), IMAGE, "animated"),
     ("one NAME twice", lambda: good_files() | {"images/bear00.jpg": image_bytes(kind="JPEG")}, None, "same NAME"),
     ("stray file", lambda: good_files() | {"notes.txt": b"hi"}, "notes.txt", "neither an image nor labels"),
@@ -253,7 +257,7 @@ ZIPS: list[tuple[str, Callable[[], bytes], str | None, str]] = [
     ("ratio", lambda: zipped(good_files() | {"images/a.png": b"\0" * 5_000_000}), "images/a.png", "200 times"),
     ("understated", understated, "images/bear00.png", "damaged"),
     ("many members", directory_of_many, None, "more than 216 members"),
-    ("a lie about the directory", lying_about_its_directory, None, "more than 216 members"),
+    ("a lie about the directory", lying_about_its_directory, None, "not a zip, or it is cut off"),
 ]
 
 
