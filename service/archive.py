@@ -4,7 +4,7 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from tempfile import SpooledTemporaryFile
@@ -14,6 +14,7 @@ from service.problems import Complaint
 from service.uploads import (
     UploadDamaged,
     UploadedFile,
+    composed,
     duplicate_complaints,
     is_ignored,
     name_complaint,
@@ -24,6 +25,7 @@ from untrusted.zips import DirectoryTooLarge, open_zip
 
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _ENCRYPTED = 0x1
+_UTF_8 = 0x800
 _SUSPICIOUS_BYTES = 2**20
 _SUSPICIOUS_RATIO = 200
 _CHUNK = 1 << 18
@@ -69,15 +71,16 @@ class Archive:
         members = self._zip.infolist()
         if self._is_too_much(members):
             return
+        paths = [_path(member) for member in members]
         named = []
-        for member in members:
-            complaints = list(_member_complaints(member))
+        for path, member in zip(paths, members, strict=True):
+            complaints = list(_member_complaints(path, member))
             self.complaints += complaints
-            if not complaints and not member.is_dir() and not is_ignored(member.filename):
-                named.append(member)
-        self.complaints += duplicate_complaints(m.filename for m in members if not is_ignored(m.filename))
-        top = without_common_folder((m.filename for m in named), known_folders)
-        self.files = [UploadedFile(m.filename.removeprefix(top), partial(self._open, m)) for m in named]
+            if not complaints and not member.is_dir() and not is_ignored(path):
+                named.append((path, member))
+        self.complaints += duplicate_complaints(path for path in paths if not is_ignored(path))
+        top = without_common_folder((path for path, _ in named), known_folders)
+        self.files = [UploadedFile(path.removeprefix(top), partial(self._open, member)) for path, member in named]
 
     def _is_too_much(self, members: list[zipfile.ZipInfo]) -> bool:
         meant = sum(not is_ignored(member.filename) for member in members)
@@ -109,11 +112,24 @@ class Archive:
             yield cast(BinaryIO, unpacked)
 
 
-def _member_complaints(member: zipfile.ZipInfo) -> Iterator[Complaint]:
+def _path(member: zipfile.ZipInfo) -> str:
+    """A member's name as its sender wrote it."""
     # `filename` ends at the first NUL; what the archive says is in `orig_filename`.
-    if complaint := name_complaint(member.orig_filename):
+    told = member.orig_filename
+    if member.filename != told.partition("\0")[0]:
+        # Newer Pythons prefer a name in Unicode that stands beside the other.
+        told = member.filename
+    elif not member.flag_bits & _UTF_8:
+        # Some programs write UTF-8 without saying so, and `zipfile` takes it for the letters of DOS.
+        with suppress(UnicodeError):
+            told = told.encode("cp437").decode()
+    return composed(told)
+
+
+def _member_complaints(path: str, member: zipfile.ZipInfo) -> Iterator[Complaint]:
+    if complaint := name_complaint(path):
         yield complaint
-    file = shown(member.orig_filename)
+    file = shown(path)
     kind = stat.S_IFMT(member.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         what = "a link" if kind == stat.S_IFLNK else "a device or another special file"

@@ -127,6 +127,8 @@ CASES: list[tuple[str, Callable[[], Files], str | None, str]] = [
     ("mirror unknown", with_project(classes=mirrored("a", "c")), "project.json", "`c` is no name of the list"),
     ("mirror one way", with_project(classes=mirrored("a", "b")), "project.json", "`b`, which mirrors nothing"),
     ("control characters in a name", with_project(classes=mirrored("a\x1b[2J")), "project.json", "control characters"),
+    ("a line break in the name", with_project(name="a\nb"), "project.json", "`a�b` holds line breaks"),
+    ("code as unit", with_project(depth={"unit": "m\nimport os#"}), "project.json", "`m�import os#` holds line breaks"),
     ("a field twice", project_text(b'{"name": "a", "name": "b"}'), "project.json", "'name' is there twice"),
     ("NaN", project_text(b'{"name": NaN}'), "project.json", "NaN is not a number"),
     ("nested deep", project_text(b"[" * 100_000), "project.json", "nested too deep"),
@@ -185,6 +187,13 @@ def test_every_fault_is_told_at_once(api: httpx.Client, api_store: FileStore) ->
     ]
     assert all(error["remedy"] for error in errors)
     assert "toy" in errors[0]["remedy"]
+
+
+def test_what_does_not_print_is_told_with_field_and_remedy(api: httpx.Client, api_store: FileStore) -> None:
+    files = with_project(name="a\u2028b", depth={"unit": "m\x1b[2J", "scale": 1.0})()
+    errors = assert_refused(post_files(api, files), api_store, "project.json", "other characters that do not print")
+    told = {error["field"]: error["remedy"] for error in errors if "do not print" in error["message"]}
+    assert told == dict.fromkeys(["name", "depth.unit"], "use characters that print")
 
 
 def test_a_mask_must_match_its_image_as_shown(api: httpx.Client, api_store: FileStore) -> None:
