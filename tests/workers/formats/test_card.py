@@ -53,10 +53,9 @@ def test_names_of_a_card_are_shown_as_they_are(packing_world: PackingWorld) -> N
     depth = DepthSchema(unit="<i>", scale=0.002, minimum=1, maximum=4)
     schema = LabelSchema(classes=classes, keypoints=points, depth=depth, attributes=attributes)
     packing_world.project_name = "<u>Bears</u>"
-    report = json.loads(packing_world.store.read(labeler_key(FIT, "report.json"))) | {
-        "advice": ["More of <b>, please."]
-    }
-    packing_world.store.put(labeler_key(FIT, "report.json"), json.dumps(report).encode())
+    key = labeler_key(FIT, "report.json")
+    report = json.loads(packing_world.store.read(key)) | {"advice": ["More of <b>, please."]}
+    packing_world.store.put(key, json.dumps(report).encode())
     packing_world.packed(GenerateRequest(project_id=PROJECT, count=2), schema)
     card = packing_world.store.read(dataset_key("job", "card.md")).decode()
     for line in (
