@@ -210,7 +210,7 @@ def other_kernel() -> dict[str, torch.Tensor]:
 
 
 def test_half_a_character_is_not_recorded(tmp_path: Path) -> None:
-    write = changed(lambda generator: generator._init_kwargs.update(num_fp16_res="\ud800"))
+    write = changed(lambda generator: generator.synthesis._init_kwargs.update(num_fp16_res="\ud800"))
     facts = import_checkpoint(write(tmp_path)).facts
     assert json.dumps(facts, ensure_ascii=False).encode()
     assert facts["init"]["channel_base"] == 64
