@@ -7,6 +7,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY labelmint labelmint
 COPY models models
 COPY service service
+COPY untrusted untrusted
 COPY workers workers
 RUN pip install --no-cache-dir --constraint constraints.txt '.[worker]'
 

@@ -1,12 +1,10 @@
 """Reading a zip that a stranger sent, without ever extracting it to the names it gives."""
 
-import io
-import re
 import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from tempfile import SpooledTemporaryFile
@@ -16,22 +14,24 @@ from service.problems import Complaint
 from service.uploads import (
     UploadDamaged,
     UploadedFile,
+    composed,
     duplicate_complaints,
     is_ignored,
     name_complaint,
     shown,
     without_common_folder,
 )
+from untrusted.zips import DirectoryTooLarge, open_zip
 
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _ENCRYPTED = 0x1
+_UTF_8 = 0x800
 _SUSPICIOUS_BYTES = 2**20
 _SUSPICIOUS_RATIO = 200
 _CHUNK = 1 << 18
 _DIRECTORY_BYTES_PER_MEMBER = 1024
 # A Mac adds one file to each that it zips.
 _WITH_DROPPINGS = 2
-_TAIL = (1 << 16) + 256
 _IN_MEMORY = 4 * 2**20
 
 
@@ -58,11 +58,11 @@ class Archive:
         self.files: list[UploadedFile] = []
         self._left = limits.unpacked_bytes
         self._limits = limits
-        if _directory_bytes(stream) > _WITH_DROPPINGS * limits.members * _DIRECTORY_BYTES_PER_MEMBER:
+        try:
+            self._zip = open_zip(stream, _WITH_DROPPINGS * limits.members * _DIRECTORY_BYTES_PER_MEMBER)
+        except DirectoryTooLarge:
             self._complain_of_members()
             return
-        try:
-            self._zip = zipfile.ZipFile(stream)
         except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError, RuntimeError):
             self.complaints.append(
                 Complaint(field="archive", message="it is not a zip, or it is cut off", remedy="send a complete zip")
@@ -71,15 +71,16 @@ class Archive:
         members = self._zip.infolist()
         if self._is_too_much(members):
             return
+        paths = [_path(member) for member in members]
         named = []
-        for member in members:
-            complaints = list(_member_complaints(member))
+        for path, member in zip(paths, members, strict=True):
+            complaints = list(_member_complaints(path, member))
             self.complaints += complaints
-            if not complaints and not member.is_dir() and not is_ignored(member.filename):
-                named.append(member)
-        self.complaints += duplicate_complaints(m.filename for m in members if not is_ignored(m.filename))
-        top = without_common_folder((m.filename for m in named), known_folders)
-        self.files = [UploadedFile(m.filename.removeprefix(top), partial(self._open, m)) for m in named]
+            if not complaints and not member.is_dir() and not is_ignored(path):
+                named.append((path, member))
+        self.complaints += duplicate_complaints(path for path in paths if not is_ignored(path))
+        top = without_common_folder((path for path, _ in named), known_folders)
+        self.files = [UploadedFile(path.removeprefix(top), partial(self._open, member)) for path, member in named]
 
     def _is_too_much(self, members: list[zipfile.ZipInfo]) -> bool:
         meant = sum(not is_ignored(member.filename) for member in members)
@@ -111,30 +112,24 @@ class Archive:
             yield cast(BinaryIO, unpacked)
 
 
-def _directory_bytes(stream: BinaryIO) -> int:
-    """The largest size that any record at the end of a zip claims for its directory; 0 if it is no zip.
-
-    `zipfile` makes an object of every entry before anyone can count them, so a directory is measured before it is read.
-    """
-    size = stream.seek(0, io.SEEK_END)
-    stream.seek(max(0, size - _TAIL))
-    tail = stream.read(_TAIL)
-    stream.seek(0)
-    return max((_claimed(tail, match.start()) for match in re.finditer(rb"PK\x05\x06", tail)), default=0)
-
-
-def _claimed(tail: bytes, end: int) -> int:
-    locator, end64 = end - 20, end - 76
-    is_zip64 = end64 >= 0 and tail.startswith(b"PK\x06\x07", locator) and tail.startswith(b"PK\x06\x06", end64)
-    claim = tail[end64 + 40 : end64 + 48] if is_zip64 else tail[end + 12 : end + 16]
-    return int.from_bytes(claim, "little")
-
-
-def _member_complaints(member: zipfile.ZipInfo) -> Iterator[Complaint]:
+def _path(member: zipfile.ZipInfo) -> str:
+    """A member's name as its sender wrote it."""
     # `filename` ends at the first NUL; what the archive says is in `orig_filename`.
-    if complaint := name_complaint(member.orig_filename):
+    told = member.orig_filename
+    if member.filename != told.partition("\0")[0]:
+        # Newer Pythons prefer a name in Unicode that stands beside the other.
+        told = member.filename
+    elif not member.flag_bits & _UTF_8:
+        # Some programs write UTF-8 without saying so, and `zipfile` takes it for the letters of DOS.
+        with suppress(UnicodeError):
+            told = told.encode("cp437").decode()
+    return composed(told)
+
+
+def _member_complaints(path: str, member: zipfile.ZipInfo) -> Iterator[Complaint]:
+    if complaint := name_complaint(path):
         yield complaint
-    file = shown(member.orig_filename)
+    file = shown(path)
     kind = stat.S_IFMT(member.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         what = "a link" if kind == stat.S_IFLNK else "a device or another special file"

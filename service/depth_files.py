@@ -6,9 +6,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from service.images import ImageRefused, check_pixels, decoded, png_depth
+from service.images import ImageRefused, check_pixels, decoded, picture_bytes, png_depth
+from untrusted.pictures import open_picture
 
 _PNG_REMEDY = "save it as 16-bit greyscale PNG, or as NPY"
 _NPY_REMEDY = "save one 2-D array of float16, float32, float64 or whole numbers with numpy.save"
@@ -39,8 +39,9 @@ def read_depth_npy(stream: BinaryIO, max_pixels: int) -> npt.NDArray[np.float32]
 
 
 def _read_png(stream: BinaryIO, max_pixels: int) -> npt.NDArray[np.uint16]:
-    bits = png_depth(stream)
-    with Image.open(stream, formats=("PNG",)) as picture:
+    data = picture_bytes(stream)
+    bits = png_depth(data)
+    with open_picture(data, ("PNG",)) as picture:
         check_pixels(picture, max_pixels)
         if getattr(picture, "n_frames", 1) > 1:
             raise ImageRefused("it is animated", _PNG_REMEDY)

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from untrusted.pictures import MAX_BYTES, PictureTooCostly, open_picture
+
 _RESAVE = "save it as 8-bit RGB"
 _MASK_REMEDY = "save the mask as 8-bit greyscale or palette PNG, in which a pixel's value is its class's index"
 _ORIENTATION = 0x0112
@@ -24,7 +26,8 @@ def read_image(stream: BinaryIO, max_pixels: int) -> tuple[Image.Image, list[str
 
     EXIF orientation is applied; transparency is composited over white; CMYK, palette and grey become RGB; of a picture
     with several frames in JPEG (MPO, as phones write it) the first is taken. Raises `ImageRefused` for an animation,
-    16 bits a channel, more than `max_pixels` pixels, and anything that is not a whole PNG or JPEG.
+    16 bits a channel, more than `max_pixels` pixels, a file too large or of too many parts, and anything that is not a
+    whole PNG or JPEG.
     """
     return decoded(lambda: _read_image(stream, max_pixels))
 
@@ -46,6 +49,8 @@ def decoded(read: Callable[[], T], what: str = "PNG or JPEG image") -> T:
             return read()
     except ImageRefused:
         raise
+    except PictureTooCostly as refusal:
+        raise ImageRefused(*refusal.args) from None
     except Image.DecompressionBombError:
         raise ImageRefused("it declares far too many pixels", "send a smaller image") from None
     except Exception:  # noqa: BLE001 - hostile bytes make decoders fail in every way there is
@@ -54,9 +59,10 @@ def decoded(read: Callable[[], T], what: str = "PNG or JPEG image") -> T:
 
 def _read_image(stream: BinaryIO, max_pixels: int) -> tuple[Image.Image, list[str]]:
     notes = []
-    if png_depth(stream) == 16:
+    data = picture_bytes(stream)
+    if png_depth(data) == 16:
         raise ImageRefused("it has 16 bits a channel", _RESAVE)
-    with Image.open(stream, formats=("PNG", "JPEG")) as image:
+    with open_picture(data, ("PNG", "JPEG")) as image:
         check_pixels(image, max_pixels)
         if getattr(image, "n_frames", 1) > 1:
             if image.format == "PNG":
@@ -78,10 +84,11 @@ def _read_image(stream: BinaryIO, max_pixels: int) -> tuple[Image.Image, list[st
 
 
 def _read_mask(stream: BinaryIO, max_pixels: int) -> npt.NDArray[np.uint8]:
-    depth = png_depth(stream)
+    data = picture_bytes(stream)
+    depth = png_depth(data)
     if depth == 16:
         raise ImageRefused("it has 16 bits a pixel", _MASK_REMEDY)
-    with Image.open(stream, formats=("PNG",)) as mask:
+    with open_picture(data, ("PNG",)) as mask:
         check_pixels(mask, max_pixels)
         if getattr(mask, "n_frames", 1) > 1:
             raise ImageRefused("it is animated", _MASK_REMEDY)
@@ -100,8 +107,11 @@ def check_pixels(image: Image.Image, max_pixels: int) -> None:
         raise ImageRefused(f"it has {width} x {height} pixels, more than {max_pixels}", "send a smaller image")
 
 
-def png_depth(stream: BinaryIO) -> int | None:
-    """Bits a channel of a PNG, which Pillow does not tell; None for anything else. Leaves the stream at its start."""
-    header = stream.read(25)
-    stream.seek(0)
-    return header[24] if len(header) == 25 and header.startswith(b"\x89PNG\r\n\x1a\n") else None
+def picture_bytes(stream: BinaryIO) -> bytes:
+    """All bytes of a picture's file; of one that is too large, so many that this shows."""
+    return stream.read(MAX_BYTES + 1)
+
+
+def png_depth(data: bytes) -> int | None:
+    """Bits a channel of a PNG, which Pillow does not tell; None for anything else."""
+    return data[24] if len(data) > 24 and data.startswith(b"\x89PNG\r\n\x1a\n") else None

@@ -7,10 +7,15 @@ kind is in a project when its field is.
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from service.printed import printed
 
 Color = Annotated[str, StringConstraints(pattern=r"^#[0-9a-f]{6}$", to_lower=True)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=64, strip_whitespace=True)]
+
+Printed = AfterValidator(printed)
+"""Of what is written into files and code: older records may hold line breaks, which today are refused before."""
 
 IGNORED = 255
 """The mask value of pixels whose class is not known."""
@@ -60,7 +65,7 @@ class KeypointSchema(Record):
 class DepthSchema(Record):
     """How depth is measured. As 16-bit PNG, depth = pixel × scale; pixel 0 means not known."""
 
-    unit: Annotated[str, StringConstraints(min_length=1, max_length=32, strip_whitespace=True)] = "unit"
+    unit: Annotated[str, StringConstraints(min_length=1, max_length=32, strip_whitespace=True), Printed] = "unit"
     scale: float = Field(gt=0, allow_inf_nan=False, description="depth of one step of a 16-bit pixel, in `unit`")
     minimum: float = Field(description="least known depth of the seeds, in `unit`")
     maximum: float = Field(description="largest known depth of the seeds, in `unit`")

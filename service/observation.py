@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.ids import new_id
 from service.ledger import Ledger
+from service.uploads import shown
 
 _log = structlog.get_logger(__name__)
 _QUIET = {"/healthz", "/readyz", "/metrics"}
@@ -92,5 +93,9 @@ class Observation:
                 self._metrics.duration.labels(route).observe(seconds)
                 if route not in _QUIET:
                     _log.info(
-                        "request", method=scope["method"], path=scope["path"], status=status, seconds=round(seconds, 4)
+                        "request",
+                        method=scope["method"],
+                        path=shown(scope["path"]),
+                        status=status,
+                        seconds=round(seconds, 4),
                     )

@@ -21,15 +21,23 @@ _MAX_ATTRIBUTES = 64
 _MAX_LINES = 1024
 _MAX_VALUES = 30_000
 _INCONSISTENT = "inconsistent"
+_PRINT = "use characters that print"
 _LAYOUT = "compare with the example of `POST /projects` at /docs"
 
 
 class Fault(NamedTuple):
-    """Something wrong below a field of the specification."""
+    """Something wrong below a field of the specification; with the field itself, where `field` is empty."""
 
     field: str
     message: str
     remedy: str
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        message = f"`{shown(text)}` holds line breaks or other characters that do not print"
+        raise PydanticCustomError(_INCONSISTENT, "it does not print", {"faults": [Fault("", message, _PRINT)]})
+    return text
 
 
 class ClassSpec(Record):
@@ -43,7 +51,9 @@ class ClassSpec(Record):
 class DepthSpec(Record):
     """How depth is measured."""
 
-    unit: Annotated[str, StringConstraints(min_length=1, max_length=32, strip_whitespace=True)] = "unit"
+    unit: Annotated[
+        str, StringConstraints(min_length=1, max_length=32, strip_whitespace=True), AfterValidator(_printable)
+    ] = "unit"
     scale: float | None = Field(
         default=None,
         ge=1e-20,
@@ -65,7 +75,7 @@ def _faults_of_names(what: str, names: Sequence[str], place: str = "") -> Iterat
     for index, name in enumerate(names):
         field = f"{index}{place}"
         if not name.isprintable():
-            yield Fault(field, f"the name {shown(name)} holds control characters", "use characters that print")
+            yield Fault(field, f"the name {shown(name)} holds control characters", _PRINT)
         if counts.pop(name.casefold(), 0) > 1:
             yield Fault(field, f"`{shown(name)}` is there twice: each {what} has a name of its own", "rename one")
 
@@ -163,7 +173,9 @@ class ProjectSpec(Record):
     """What a project is to be: its name, its generator, and at least one of `classes`, `keypoints`, `depth` and
     `attributes`, where the files do not say it themselves."""
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+    name: Annotated[
+        str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True), AfterValidator(_printable)
+    ]
     generator: Annotated[str, StringConstraints(min_length=1, max_length=64)]
     classes: Annotated[list[ClassSpec], Field(min_length=2), AfterValidator(_check_classes)] | None = Field(
         default=None, description="of the masks in segmentation/"
@@ -235,7 +247,7 @@ def complaints_of(error: ValidationError, file: str = FILE) -> list[Complaint]:
     for item in error.errors(include_input=False, include_url=False):
         field = ".".join(shown(str(part))[:64] for part in item["loc"]) or None
         for fault in item.get("ctx", {}).get("faults", ()):
-            place = f"{field}.{fault.field}" if field else fault.field
+            place = ".".join(part for part in (field, fault.field) if part)
             complaints.append(Complaint(file=file, field=place, message=fault.message, remedy=fault.remedy))
         if item["type"] == "extra_forbidden":
             remedy = "remove it, or correct its spelling"

@@ -19,7 +19,7 @@ from service.records import ProjectRecord, labeler_key
 from service.seeds import SeedLimits, check_seeds
 from service.settings import Settings
 from service.stores.protocol import InvalidKey, ObjectMissing, Store, StoreUnavailable
-from service.uploads import UploadDamaged, UploadedFile
+from service.uploads import UploadDamaged, UploadedFile, composed
 
 PROJECT_JSON_BYTES = 2**20
 """A `project.json` may have so many."""
@@ -132,8 +132,8 @@ def force_seeds(store: Store, project_id: str, texts: Sequence[str]) -> ProjectR
     as it was.
     """
     project = known_project(store, project_id)
-    known = {seed.name for seed in project.seeds}
-    names, complaints = forced_names(texts, lambda text: text if text in known else None)
+    known = {composed(seed.name): seed.name for seed in project.seeds}
+    names, complaints = forced_names(texts, lambda text: known.get(composed(text)))
     if complaints:
         raise invalid_request(complaints)
     seeds = [seed.model_copy(update={"forced": seed.name in names}) for seed in project.seeds]

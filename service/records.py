@@ -5,11 +5,11 @@ A record is JSON in the object store under the key its class names in `key`; des
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from service.label_schema import LabelSchema, Record
+from service.label_schema import LabelSchema, Printed, Record
 from service.requests import GenerateRequest, Identifier, JobRequest, PackageRequest
 
 
@@ -77,7 +77,7 @@ class ProjectRecord(LabelSchema):
     """One generator, a label schema and 1 to 50 seeds."""
 
     id: Identifier
-    name: str
+    name: Annotated[str, Printed]
     generator: Identifier
     seeds: list[SeedRecord]
     flip: bool | None = Field(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from service.uploads import UploadedFile
+from service.uploads import UploadedFile, composed
 
 
 class SeedNames:
@@ -10,15 +10,16 @@ class SeedNames:
 
     def __init__(self, images: Mapping[str, UploadedFile]) -> None:
         """`images` maps each NAME to its image."""
-        self._found = {name: name for name in images}
+        self._found = {composed(name): name for name in images}
         for name, file in images.items():
-            self._found.setdefault(file.path.rpartition("/")[2], name)
-            self._found.setdefault(file.path, name)
+            path = composed(file.path)
+            self._found.setdefault(path.rpartition("/")[2], name)
+            self._found.setdefault(path, name)
         self.all = sorted(images)
 
     def find(self, text: str) -> str | None:
         """The NAME that `text` means: the NAME itself, the image's file name, or its path. None if there is none."""
-        return self._found.get(text)
+        return self._found.get(composed(text))
 
     def __len__(self) -> int:
         return len(self.all)

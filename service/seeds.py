@@ -20,7 +20,7 @@ from service.seed_draft import Draft, Rules, draft_seed
 from service.seed_files import SeedFiles, count_complaints, pair_complaints, sort_files
 from service.seed_names import SeedNames
 from service.seed_tables import Tables, kind_complaints, read_tables
-from service.uploads import UploadedFile, shown
+from service.uploads import UploadedFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def _seed(
     tables: Tables,
 ) -> Seed:
     files = {"image.png": _png(draft.image)}
-    record = SeedRecord(index=index, name=shown(draft.name), fitting=draft.fitting, notes=draft.notes)
+    record = SeedRecord(index=index, name=draft.name, fitting=draft.fitting, notes=draft.notes)
     labels = SeedLabels()
     if draft.mask is not None:
         files["segmentation.png"] = _png(Image.fromarray(draft.mask))

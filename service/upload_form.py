@@ -16,7 +16,7 @@ from service.problems import Complaint, Problem, unsupported_media_type
 from service.projects import PROJECT_JSON_BYTES, Upload
 from service.seed_files import FOLDERS
 from service.settings import Settings
-from service.uploads import UploadedFile, duplicate_complaints, is_ignored, name_complaint, shown
+from service.uploads import UploadedFile, composed, duplicate_complaints, is_ignored, name_complaint, shown
 
 _PARTS = ("archive", "files", "project")
 
@@ -70,10 +70,12 @@ def _add_loose(part: UploadFile | str, files: list[UploadedFile], complaints: li
     if isinstance(part, str) or not part.filename:
         message = "a part without a file name"
         complaints.append(Complaint(field="files", message=message, remedy="name it by its path: images/NAME.png"))
-    elif complaint := name_complaint(part.filename):
+        return
+    path = composed(part.filename)
+    if complaint := name_complaint(path):
         complaints.append(complaint)
-    elif not is_ignored(part.filename):
-        files.append(UploadedFile(part.filename, partial(_opened, part)))
+    elif not is_ignored(path):
+        files.append(UploadedFile(path, partial(_opened, part)))
 
 
 def _project_part(form: FormData, complaints: list[Complaint]) -> bytes | None:

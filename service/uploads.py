@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from service.printed import shortened_text
 from service.problems import Complaint
 
 MAX_NAME_LENGTH = 255
@@ -30,8 +31,12 @@ class UploadedFile:
 
 def shown(name: str) -> str:
     """`name` as it may be repeated in an error: short, and without characters that steer a terminal."""
-    safe = "".join(c if c.isprintable() else "�" for c in name)
-    return safe if len(safe) <= 200 else safe[:199] + "…"
+    return shortened_text(name, 200)
+
+
+def composed(name: str) -> str:
+    """`name` in the one form of Unicode in which names are compared: systems differ in how they write an `ä`."""
+    return unicodedata.normalize("NFC", name)
 
 
 def name_complaint(name: str) -> Complaint | None:

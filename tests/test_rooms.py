@@ -14,6 +14,7 @@ TORCH = {"lpips", "torch", "torchvision"}
 FORBIDDEN = {
     "service": {"workers", "models", "labelmint", "tests"} | TORCH,
     "models": {"service", "workers", "labelmint", "tests"} | WEB,
+    "untrusted": {"labelmint", "models", "service", "tests", "workers"} | TORCH | WEB,
     "workers": {"labelmint", "tests", "fastapi", "starlette", "uvicorn"},
     "labelmint": {"tests"},
 }

@@ -8,7 +8,7 @@ from typing import Any
 from service.dataset_formats import suits
 from service.records import GeneratorRecord, JobRecord, ProjectRecord
 from service.requests import GenerateRequest
-from workers.card_sections import label_sections, seeds_section
+from workers.card_sections import escaped, label_sections, seeds_section
 from workers.formats import FORMATS, Format
 from workers.split import PARTS
 from workers.tally import Tally
@@ -58,14 +58,16 @@ class DatasetCard:
         """
         request, tally = self.job.generate, self.tally
         kinds = [entry for entry in FORMATS.values() if suits(entry.name, self.project)]
-        notes = "\n".join(f"- {note}" for note in [*self.fit_notes, *self._limits()])
+        # Sentences of ours, with code of ours; the names in them are to hold no HTML.
+        told = [note.replace("<", "&lt;") for note in self.fit_notes]
+        notes = "\n".join(f"- {note}" for note in [*told, *self._limits()])
         return _CARD.format(
-            name=self.project.name,
+            name=escaped(self.project.name),
             kinds=", ".join(self.project.label_kinds),
             count=tally.samples,
             size=self.generator.resolution,
             seeds=len(self.project.seeds),
-            generator=self.generator.name,
+            generator=escaped(self.generator.name),
             generator_id=self.generator.id,
             sha256=self.generator.sha256,
             project_id=self.project.id,
@@ -73,7 +75,7 @@ class DatasetCard:
             seed=request.seed,
             truncation=request.truncation,
             discard=request.discard_fraction,
-            more="".join(f"| {name} | {value} |\n" for name, value in self._more().items()),
+            more="".join(f"| {name} | {escaped(value)} |\n" for name, value in self._more().items()),
             formats="\n".join(self._loading(entry) for entry in layouts or kinds),
             sections=seeds_section(tally) + label_sections(self.project, tally),
             notes=notes,

@@ -20,6 +20,14 @@ Better still, let that share grow while a network learns, from a quarter at firs
 """
 
 
+_ESCAPES = str.maketrans({mark: f"\\{mark}" for mark in "\\|`["} | {"<": "&lt;"})
+
+
+def escaped(text: str) -> str:
+    """`text` as Markdown that shows it: it ends no cell of a table, and holds no code, link or HTML."""
+    return text.translate(_ESCAPES)
+
+
 def seeds_section(tally: Tally) -> str:
     """A section in Markdown about the seeds in a dataset and how to weight them; nothing where there are none."""
     if not tally.seeds:
@@ -43,7 +51,7 @@ def label_sections(schema: LabelSchema, tally: Tally) -> str:
 
 def _classes(schema: LabelSchema, tally: Tally) -> str:
     rows = [
-        f"| {index} | {entry.name} | `{entry.color}` | {coverage.pixels / max(1, tally.pixels):.2%} "
+        f"| {index} | {escaped(entry.name)} | `{entry.color}` | {coverage.pixels / max(1, tally.pixels):.2%} "
         f"| {coverage.samples / max(1, tally.samples):.1%} |\n"
         for index, (entry, coverage) in enumerate(zip(schema.classes, tally.classes, strict=True))
     ]
@@ -55,7 +63,7 @@ def _classes(schema: LabelSchema, tally: Tally) -> str:
 
 def _keypoints(schema: LabelSchema, tally: Tally) -> str:
     rows = [
-        f"| {point.name} | {counts[2]} | {counts[1]} | {counts[0]} |\n"
+        f"| {escaped(point.name)} | {counts[2]} | {counts[1]} | {counts[0]} |\n"
         for point, counts in zip(schema.points, tally.points, strict=True)
     ]
     head = "## Keypoints\n| point | visible | hidden | not in the image or not known |\n|---|---|---|---|\n"
@@ -65,7 +73,7 @@ def _keypoints(schema: LabelSchema, tally: Tally) -> str:
 
 def _depth(schema: LabelSchema, tally: Tally) -> str:
     assert schema.depth is not None  # noqa: S101  # only then it is called
-    scale, unit = schema.depth.scale, schema.depth.unit
+    scale, unit = schema.depth.scale, escaped(schema.depth.unit)
     told = f"## Depth\nIn {unit}: pixel × {scale:g}; pixel 0 is not known. "
     if tally.depth_steps is None:
         return told + "None is known.\n"
@@ -75,7 +83,7 @@ def _depth(schema: LabelSchema, tally: Tally) -> str:
 
 def _attributes(schema: LabelSchema, tally: Tally) -> str:
     rows = [
-        f"| {attribute.name} | {value} | {count} |\n"
+        f"| {escaped(attribute.name)} | {escaped(value)} | {count} |\n"
         for attribute, counts in zip(schema.attributes, tally.attributes, strict=True)
         for value, count in (dict.fromkeys(attribute.values, 0) | counts).items()
     ]

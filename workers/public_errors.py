@@ -3,16 +3,23 @@
 import redis.exceptions
 from rq.timeouts import JobTimeoutException
 
+from service.printed import shortened_text
 from service.records import JobError
 from service.stores.protocol import ObjectMissing, StoreUnavailable
 
+_LONGEST_MESSAGE = 4000
+
 
 class JobFailure(Exception):
-    """A failure whose words are written for the user. A job body raises it where it knows what went wrong."""
+    """A failure whose words are written for the user. A job body raises it where it knows what went wrong.
+
+    Names from files of strangers may stand in `message`: what does not print becomes `�`, and its length is limited.
+    """
 
     def __init__(self, code: str, message: str, retry: bool = False) -> None:
-        super().__init__(message)
-        self.error = JobError(code=code, message=message, retry=retry)
+        told = shortened_text(message, _LONGEST_MESSAGE)
+        super().__init__(told)
+        self.error = JobError(code=code, message=told, retry=retry)
 
 
 WORKER_LOST = JobError(

@@ -12,6 +12,7 @@ from models.training.job import TrainingOutcome
 from models.training.snapshots import Evaluation, Snapshots
 from service.generators import find_generator, training_of, unfinished_jobs
 from service.ledger import JobMissing
+from service.printed import shortened_text
 from service.records import JobRecord, JobState, training_key
 from service.requests import TrainRequest
 from service.stores.protocol import StoreUnavailable
@@ -21,6 +22,7 @@ from workers.training_files import drop_run, fetch_run, known_runs, training_fol
 from workers.workbench import Workbench, log
 
 _REFUSED_SHOWN = 10
+_LONGEST_REFUSAL = 300
 
 
 def publish_run(bench: Workbench, request: TrainRequest, folder: Path) -> None:
@@ -142,6 +144,6 @@ def _of_the_best(distance: Distance, images: int) -> str:
 
 
 def _refused(report: PreparationReport) -> str:
-    first = [str(rejection) for rejection in report.rejected[:_REFUSED_SHOWN]]
+    first = [shortened_text(str(rejection), _LONGEST_REFUSAL) for rejection in report.rejected[:_REFUSED_SHOWN]]
     more = report.rejected_count - len(first)
     return " | ".join(first) + (f" | and {more} more." if more else ".")

@@ -117,4 +117,5 @@ def _what_else(content: object) -> str:
         return f"is an encoder with a generator inside, such as pSp's; {WANTED}"
     if any(name.startswith(("synthesis.L", "synthesis.input.")) for name in everything):
         return f"is a StyleGAN3, which is not supported yet; {WANTED}"
-    return f"holds {', '.join(names[:6])[:200] or 'nothing'} and no StyleGAN2 that is known here; {WANTED}"
+    told = ", ".join(repr(name[:60]) for name in names[:6])
+    return f"holds {told or 'nothing'} and no StyleGAN2 that is known here; {WANTED}"

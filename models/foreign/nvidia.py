@@ -65,10 +65,16 @@ def nvidia_generator(content: object) -> ForeignGenerator:
         noise=_shared(styled, "use_noise", arguments.get("use_noise", True)) is not False,
         conv_clamp=_shared(layers, "conv_clamp", arguments.get("conv_clamp")),
     )
-    if half_blocks := arguments.get("num_fp16_res"):
+    half_blocks = arguments.get("num_fp16_res")
+    if isinstance(half_blocks, int) and half_blocks:
         notes.append(f"its {half_blocks} finest blocks were trained in half precision; here they run as asked for")
-    facts = {"init": {k: v for k, v in arguments.items() if v is None or isinstance(v, bool | int | float | str)}}
+    facts = {"init": {k: v for k, v in arguments.items() if _is_plain(k) and _is_plain(v)}}
     return ForeignGenerator(architecture, tensors, _nvidia_name, facts, notes)
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it can be recorded: half a character in a text, which a pickle may hold, can be in no record."""
+    return value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and value.isprintable())
 
 
 def _parts(module: PersistentObject) -> Iterator[tuple[str, PersistentObject]]:

@@ -1,14 +1,14 @@
 """One picture of unknown origin, decoded safely: PNG, JPEG or WebP, and nothing else."""
 
-import io
 import warnings
 from dataclasses import dataclass
 
 from PIL import Image, ImageOps
 
+from untrusted.pictures import PictureTooCostly, open_picture
+
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 64_000_000
-MAX_BYTES = 64 * 2**20
 
 _ORIENTATION = 0x0112
 _TURNED = "EXIF orientation was applied"
@@ -36,8 +36,8 @@ def read_picture(data: bytes, side: int) -> Picture:
     several frames (MPO, as phones write it) the first is taken; `notes` tell.
 
     Raises:
-        PictureRefused: an animation, 16 bits a channel, more than `MAX_PIXELS` pixels by its header, or not a whole
-            picture in one of the formats.
+        PictureRefused: an animation, 16 bits a channel, more than `MAX_PIXELS` pixels by its header, of more parts than
+            a picture has, or not a whole picture in one of the formats.
     """
     try:
         with warnings.catch_warnings():
@@ -45,6 +45,8 @@ def read_picture(data: bytes, side: int) -> Picture:
             return _read(data, side)
     except PictureRefused:
         raise
+    except PictureTooCostly as refusal:
+        raise PictureRefused(*refusal.args) from None
     except Image.DecompressionBombError:
         raise PictureRefused("it declares far too many pixels", "make it smaller") from None
     except Exception:  # noqa: BLE001 - hostile bytes make decoders fail in every way there is
@@ -57,7 +59,7 @@ def _read(data: bytes, side: int) -> Picture:
     if data.startswith(b"\x89PNG\r\n\x1a\n") and data[24:25] == b"\x10":
         raise PictureRefused("it has 16 bits a channel", "save it with 8 bits a channel")
     notes = []
-    with Image.open(io.BytesIO(data), formats=FORMATS) as file:
+    with open_picture(data, FORMATS) as file:
         width, height = file.size
         if width * height > MAX_PIXELS:
             raise PictureRefused(f"it has {width} x {height} pixels, more than {MAX_PIXELS}", "make it smaller")

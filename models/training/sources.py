@@ -1,10 +1,9 @@
 """Where training images come from: a folder, or a zip that a stranger sent. Nothing is ever unpacked to disk."""
 
 import hashlib
-import io
 import os
-import re
 import stat
+import weakref
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -12,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from models.training.reading import MAX_BYTES, PictureRefused
+from models.training.reading import PictureRefused
+from untrusted.pictures import MAX_BYTES
+from untrusted.zips import DirectoryTooLarge, open_zip
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MAX_MEMBERS = 200_000
@@ -20,7 +21,6 @@ MAX_UNPACKED_BYTES = 256 * 2**30
 
 _MIB = 2**20
 _DIRECTORY_BYTES_PER_MEMBER = 256
-_TAIL = 66_000
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1
 
@@ -124,10 +124,12 @@ class ZipSource:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if _directory_bytes(path) > MAX_MEMBERS * _DIRECTORY_BYTES_PER_MEMBER:
-            raise SourceRefused(f"{path.name}: it holds more than {MAX_MEMBERS} files; send fewer images")
         try:
-            self._zip = zipfile.ZipFile(path)
+            file = path.open("rb")
+            weakref.finalize(self, file.close)
+            self._zip = open_zip(file, MAX_MEMBERS * _DIRECTORY_BYTES_PER_MEMBER)
+        except DirectoryTooLarge:
+            raise SourceRefused(f"{path.name}: it holds more than {MAX_MEMBERS} files; send fewer images") from None
         except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError, RuntimeError):
             raise SourceRefused(f"{path.name}: it is not a zip, or it is cut off; send a complete zip") from None
         members = [member for member in self._zip.infolist() if not member.is_dir()]
@@ -163,16 +165,3 @@ class ZipSource:
         if len(data) > MAX_BYTES:
             raise PictureRefused(f"it is larger than {MAX_BYTES // _MIB} MiB", "save it as JPEG")
         return data
-
-
-def _directory_bytes(path: Path) -> int:
-    """The largest size that a record at the end of a zip claims for its directory, all of which `zipfile` reads."""
-    with path.open("rb") as file:
-        size = file.seek(0, io.SEEK_END)
-        file.seek(max(0, size - _TAIL))
-        tail = file.read(_TAIL)
-    small = [int.from_bytes(tail[m.start() + 12 : m.start() + 16], "little") for m in re.finditer(b"PK\x05\x06", tail)]
-    large = [int.from_bytes(tail[m.start() + 40 : m.start() + 48], "little") for m in re.finditer(b"PK\x06\x06", tail)]
-    # The small record holds all ones where the large one counts.
-    claims = [claim for claim in small if claim != 0xFFFFFFFF] + large
-    return max(claims, default=0)

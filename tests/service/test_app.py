@@ -9,6 +9,7 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 from redis import Redis, RedisError
+from structlog.testing import CapturingLogger
 
 from service.app import create_app
 from service.dependencies import Parts
@@ -149,6 +150,15 @@ def test_a_job_that_cannot_be_queued_leaves_nothing(
     assert client.post("/generate", json={"project_id": project, "count": 1}).status_code == 503
     assert list(store.list("jobs/")) == []
     assert redis.keys("labelmint:job:*") == []
+
+
+def test_a_logged_path_does_not_steer_a_terminal(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = CapturingLogger()
+    monkeypatch.setattr("service.observation._log", log)
+    client_of(settings).get("/projects/%1b%5d0;owned%07%0a" + "x" * 500)
+    path = log.calls[0].kwargs["path"]
+    assert path.startswith("/projects/�]0;owned��xxx")
+    assert len(path) == 200
 
 
 def test_an_unexpected_error_tells_nothing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from service.stores import FileStore
 from service.upload_form import _project_part
+from tests.costly_pictures import jpeg_of_scans, jpeg_of_segments, png_of_chunks
 from tests.service.uploads import (
     PROJECT,
     assert_refused,
@@ -100,6 +101,9 @@ CASES: list[tuple[str, Callable[[], Files], str | None, str]] = [
     ("too many pixels", with_image(image_bytes((1001, 1000), mode="L")), IMAGE, "more than 1000000"),
     ("declared bomb", with_image(huge_png()), IMAGE, "pixels"),
     ("mask bomb", with_mask(huge_png()), MASK, "pixels"),
+    ("segments", with_image(jpeg_of_segments(5000)), IMAGE, "more than 2000 segments"),
+    ("scans", with_image(jpeg_of_scans(200)), IMAGE, "more than 100 scans"),
+    ("chunks", with_mask(png_of_chunks(5000)), MASK, "more than 1000 chunks"),
     ("animation", with_image(animated()), IMAGE, "animated"),
     ("one NAME twice", lambda: good_files() | {"images/bear00.jpg": image_bytes(kind="JPEG")}, None, "same NAME"),
     ("stray file", lambda: good_files() | {"notes.txt": b"hi"}, "notes.txt", "neither an image nor labels"),
@@ -123,6 +127,8 @@ CASES: list[tuple[str, Callable[[], Files], str | None, str]] = [
     ("mirror unknown", with_project(classes=mirrored("a", "c")), "project.json", "`c` is no name of the list"),
     ("mirror one way", with_project(classes=mirrored("a", "b")), "project.json", "`b`, which mirrors nothing"),
     ("control characters in a name", with_project(classes=mirrored("a\x1b[2J")), "project.json", "control characters"),
+    ("a line break in the name", with_project(name="a\nb"), "project.json", "`a�b` holds line breaks"),
+    ("code as unit", with_project(depth={"unit": "m\nimport os#"}), "project.json", "`m�import os#` holds line breaks"),
     ("a field twice", project_text(b'{"name": "a", "name": "b"}'), "project.json", "'name' is there twice"),
     ("NaN", project_text(b'{"name": NaN}'), "project.json", "NaN is not a number"),
     ("nested deep", project_text(b"[" * 100_000), "project.json", "nested too deep"),
@@ -181,6 +187,13 @@ def test_every_fault_is_told_at_once(api: httpx.Client, api_store: FileStore) ->
     ]
     assert all(error["remedy"] for error in errors)
     assert "toy" in errors[0]["remedy"]
+
+
+def test_what_does_not_print_is_told_with_field_and_remedy(api: httpx.Client, api_store: FileStore) -> None:
+    files = with_project(name="a\u2028b", depth={"unit": "m\x1b[2J", "scale": 1.0})()
+    errors = assert_refused(post_files(api, files), api_store, "project.json", "other characters that do not print")
+    told = {error["field"]: error["remedy"] for error in errors if "do not print" in error["message"]}
+    assert told == dict.fromkeys(["name", "depth.unit"], "use characters that print")
 
 
 def test_a_mask_must_match_its_image_as_shown(api: httpx.Client, api_store: FileStore) -> None:
@@ -253,7 +266,7 @@ ZIPS: list[tuple[str, Callable[[], bytes], str | None, str]] = [
     ("ratio", lambda: zipped(good_files() | {"images/a.png": b"\0" * 5_000_000}), "images/a.png", "200 times"),
     ("understated", understated, "images/bear00.png", "damaged"),
     ("many members", directory_of_many, None, "more than 216 members"),
-    ("a lie about the directory", lying_about_its_directory, None, "more than 216 members"),
+    ("a lie about the directory", lying_about_its_directory, None, "not a zip, or it is cut off"),
 ]
 
 

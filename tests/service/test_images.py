@@ -8,8 +8,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from service.depth_files import read_depth_png
 from service.images import ImageRefused, read_image, read_mask
+from tests.costly_pictures import (
+    jpeg,
+    jpeg_of_scans,
+    jpeg_of_segments,
+    jpeg_of_stray_bytes,
+    png_of_chunks,
+)
 from tests.service.uploads import image_bytes, png
+from untrusted import pictures
 
 
 def image_of(data: bytes, max_pixels: int = 10_000) -> tuple[Image.Image, list[str]]:
@@ -81,6 +90,64 @@ def test_a_masks_transparency_is_ignored() -> None:
     image = Image.fromarray(np.eye(8, dtype=np.uint8), "P")
     image.putpalette([0, 0, 0, 255, 255, 255])
     assert np.array_equal(read_mask(io.BytesIO(png(image, transparency=0)), 1000), np.eye(8))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (jpeg_of_segments(2001), "more than 2000 segments"),
+        (jpeg_of_segments(2001, length=0), "more than 2000 segments"),
+        (jpeg_of_segments(300, length=65_000), "more than 16 MiB before its pixels"),
+        (jpeg_of_scans(100), "more than 100 scans"),
+        (jpeg_of_stray_bytes(bytes(70_000)), "more than 64 KiB between its parts"),
+        (jpeg_of_stray_bytes(b"\xff" * 70_000), "more than 64 KiB between its parts"),
+        (jpeg_of_stray_bytes(b"\xff\xd0" * 35_000), "more than 64 KiB between its parts"),
+        (b"\xff\xd8\xff" + bytes(70_000), "more than 64 KiB between its parts"),
+        (png_of_chunks(1001), "more than 1000 chunks beside its pixels"),
+        (png_of_chunks(100_001, b"IDAT"), "its pixels in more than 100000 chunks"),
+    ],
+)
+def test_a_file_of_far_too_many_parts_is_refused_before_it_is_decoded(
+    data: bytes, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(Image, "open")
+    with pytest.raises(ImageRefused, match=message) as refusal:
+        image_of(data)
+    assert "save it anew" in refusal.value.args[1]
+
+
+def test_masks_and_depth_are_looked_through_as_well() -> None:
+    for read in (read_mask, read_depth_png):
+        with pytest.raises(ImageRefused, match="more than 1000 chunks"):
+            read(io.BytesIO(png_of_chunks(1001)), 1000)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        jpeg_of_segments(1900),
+        jpeg_of_segments(3, length=65_000),
+        jpeg_of_scans(80),
+        jpeg_of_stray_bytes(b"\xff" * 100 + b"\xff\xd0\0" * 100),
+        png_of_chunks(900),
+        png_of_chunks(50_000, b"IDAT"),
+        jpeg() + jpeg_of_segments(3000),
+    ],
+)
+def test_a_file_of_many_parts_is_read(data: bytes) -> None:
+    """What is behind the end of a picture is no part of it: phones put further pictures there."""
+    image, _ = image_of(data)
+    assert image.size == (16, 16)
+
+
+def test_the_bytes_of_a_file_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = image_bytes((64, 64))
+    monkeypatch.setattr("service.images.MAX_BYTES", 10_000)
+    monkeypatch.setattr(pictures, "MAX_BYTES", 10_000)
+    stream = io.BytesIO(data)
+    with pytest.raises(ImageRefused, match="it is larger than 0 MiB"):
+        read_image(stream, 10_000)
+    assert stream.tell() == 10_001
 
 
 def _grey_png(indices: np.ndarray, bits: int) -> bytes:

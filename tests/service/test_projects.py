@@ -4,6 +4,7 @@ import io
 import json
 import re
 import threading
+import unicodedata
 from pathlib import Path
 
 import httpx
@@ -23,7 +24,18 @@ from service.settings import Settings
 from service.stores import FileStore, StoreUnavailable
 from service.uploads import UploadedFile
 from tests.service.jobs import make_generator, make_job
-from tests.service.uploads import PROJECT, good_files, image_bytes, mask_bytes, png, post_files, post_zip, zipped
+from tests.service.uploads import (
+    PROJECT,
+    good_files,
+    image_bytes,
+    labeled_files,
+    mask_bytes,
+    png,
+    post_files,
+    post_zip,
+    without_utf_8_flag,
+    zipped,
+)
 
 FOLDER = {f"my bears/{name}": data for name, data in good_files(3).items()}
 DROPPINGS = {
@@ -64,6 +76,49 @@ def test_single_files_become_the_same_project(api: httpx.Client, api_store: File
 def test_a_project_part_goes_before_the_zips(api: httpx.Client, api_store: FileStore) -> None:
     answer = post_zip(api, zipped(good_files()), PROJECT | {"name": "Other bears"})
     assert answer.json()["name"] == "Other bears"
+
+
+def renamed(files: dict[str, bytes], name: str) -> dict[str, bytes]:
+    """The files of `labeled_files`, all about `name` instead of `bear00`; tables as they are."""
+    return {path.replace("bear00", name): data for path, data in files.items()}
+
+
+@pytest.mark.parametrize("post", ["zip", "files"])
+def test_a_name_is_the_same_however_its_letters_are_put_together(api: httpx.Client, post: str) -> None:
+    """A Mac names files by letters and marks, and tables are typed in letters that are whole."""
+    whole, apart = "bär", unicodedata.normalize("NFD", "bär")
+    assert whole != apart
+    files = renamed(labeled_files(1, forced_seeds=[whole]), apart)
+    for table in ("keypoints.json", "classes.csv"):
+        files[table] = files[table].replace(b"bear00", whole.encode())
+    answer = post_zip(api, without_utf_8_flag(zipped(files))) if post == "zip" else post_files(api, files)
+    assert answer.status_code == 201, answer.text
+    project = answer.json()
+    assert [(seed["name"], seed["forced"]) for seed in project["seeds"]] == [(whole, True)]
+    for name in (whole, apart):
+        assert api.patch(project["links"]["self"], json={"forced_seeds": [name]}).json() == project
+
+
+def test_a_seed_keeps_its_name(api: httpx.Client) -> None:
+    names = ["a\u3000b\u00a0c\u202fd", "n" * 210 + "1", "n" * 210 + "2"]
+    files = {"project.json": json.dumps(PROJECT).encode()}
+    for name in names:
+        files |= {f"images/{name}.png": image_bytes(), f"segmentation/{name}.png": mask_bytes()}
+    project = post_files(api, files).json()
+    assert [seed["name"] for seed in project["seeds"]] == names
+    changed = api.patch(project["links"]["self"], json={"forced_seeds": names})
+    assert changed.status_code == 200, changed.text
+    assert all(seed["forced"] for seed in changed.json()["seeds"])
+
+
+def test_what_does_not_print_in_an_older_record_is_replaced(api: httpx.Client, api_store: FileStore) -> None:
+    project = post_files(api, labeled_files(1)).json()
+    key = ProjectRecord.key(project["id"])
+    stored = json.loads(api_store.read(key))
+    stored["name"], stored["depth"]["unit"] = "Bears\x1b[2J", "m\nimport os"
+    api_store.put(key, json.dumps(stored).encode())
+    view = api.get(project["links"]["self"]).json()
+    assert (view["name"], view["depth"]["unit"]) == ("Bears�[2J", "m�import os")
 
 
 def test_fifty_seeds_of_other_sizes_are_fitted(api: httpx.Client, api_store: FileStore) -> None:

@@ -68,6 +68,17 @@ def zipped(files: Mapping[str, bytes], compression: int = zipfile.ZIP_DEFLATED) 
     return buffer.getvalue()
 
 
+def without_utf_8_flag(data: bytes) -> bytes:
+    """The zip as programs write it that do not say in what letters its names are."""
+    whole = bytearray(data)
+    for mark, place in ((b"PK\x03\x04", 7), (b"PK\x01\x02", 9)):
+        at = whole.find(mark)
+        while at >= 0:
+            whole[at + place] &= ~0x08
+            at = whole.find(mark, at + 4)
+    return bytes(whole)
+
+
 def post_zip(api: httpx.Client, data: bytes, project: Mapping[str, Any] | None = None) -> httpx.Response:
     """Upload one zip."""
     fields = {"project": json.dumps(project)} if project is not None else {}

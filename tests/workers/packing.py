@@ -132,6 +132,7 @@ class PackingWorld:
     redis: redis_client.Redis
     store: FileStore
     ledger: Ledger = field(init=False)
+    project_name: str = "Shapes & sizes"
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.store, self.redis, self.settings.job_ttl_s)
@@ -160,7 +161,7 @@ class PackingWorld:
         fitting = Fitting(original=(SIDE, SIDE), resized=(SIDE, SIDE), crop=(0, 0, SIDE, SIDE))
         project = ProjectRecord(
             id=PROJECT,
-            name="Shapes & sizes",
+            name=self.project_name,
             generator=GENERATOR,
             seeds=[SeedRecord(index=0, name="seed", fitting=fitting)],
             **dict(schema),

@@ -1,6 +1,7 @@
 """Training as a job: from a zip of images to a generator, through kills, machines and cancellations."""
 
 import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,22 @@ def test_images_that_cannot_be_trained_on_are_named(new_training: NewTraining) -
     assert "2 more" in error.message
     assert "100 are the least" in error.message
     assert not list(bench.store.list("uploads/"))
+
+
+def test_names_in_a_zip_spoil_no_message(new_training: NewTraining) -> None:
+    buffer = io.BytesIO(zip_of_images(20))
+    with zipfile.ZipFile(buffer, "a") as archive:
+        for name in ("\x1b[2J\n.png", "n" * 10_000 + ".png", "last.png"):
+            archive.writestr(name, b"no picture")
+    bench = new_training(buffer.getvalue())
+    generator_train.run("gen-job")
+    error = bench.ledger.get("gen-job").error
+    assert error is not None
+    assert error.code == "bad-images"
+    assert "�[2J�.png: " in error.message
+    assert "last.png: it is not a whole" in error.message
+    assert error.message.isprintable()
+    assert len(error.message) < 1000
 
 
 @pytest.mark.parametrize("resolution", [64, 128, 256])

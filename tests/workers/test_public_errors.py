@@ -13,6 +13,20 @@ class OutOfMemoryError(RuntimeError):
 
 
 @pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("a\ud800b\x1b[2J\nc.png is bad", "a�b�[2J�c.png is bad"),
+        ("x" * 10_000, "x" * 3999 + "…"),
+    ],
+    ids=["unprintable", "long"],
+)
+def test_names_from_files_cannot_spoil_a_failure(message: str, told: str) -> None:
+    failure = JobFailure("import-refused", message)
+    assert (str(failure), failure.error.message) == (told, told)
+    assert told in failure.error.model_dump_json()
+
+
+@pytest.mark.parametrize(
     ("exc", "code", "retry"),
     [
         (JobFailure("fit-failed", "none of the seeds fits"), "fit-failed", False),

@@ -38,13 +38,14 @@ def _members(samples: Iterable[Worked[None]], description: Description, enclosur
 
 
 def _front_matter(description: Description) -> str:
-    """What the hub reads at the top of a card. Values are written as JSON, which YAML contains."""
+    """What the hub reads at the top of a card. Values are JSON, which YAML contains but for its pairs of escapes."""
     tasks = [_TASKS[kind] for kind in description.schema.label_kinds]
     # Said outright, so that nobody takes the pictures beside the folders for samples.
     folders = [{"split": part, "path": f"{part}/**"} for part in description.parts]
     configs = [{"config_name": "default", "data_files": folders}]
     facts = {"pretty_name": description.name, "task_categories": tasks, "tags": ["synthetic"], "configs": configs}
-    return "---\n" + "".join(f"{name}: {json.dumps(value)}\n" for name, value in facts.items()) + "---\n\n"
+    lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}\n" for name, value in facts.items()]
+    return f"---\n{''.join(lines)}---\n\n"
 
 
 def _files(schema: LabelSchema) -> dict[str, str]:

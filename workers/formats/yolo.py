@@ -120,15 +120,19 @@ def _pose(points: list[Point], side: int) -> bytes:
 
 
 def _yaml(names: list[str], parts: tuple[Part, ...], poses: LabelSchema | None = None) -> bytes:
-    """data.yaml. Values are written as JSON, which YAML contains, so that no name needs care."""
+    """data.yaml. Values are JSON, which YAML contains but for its pairs of escapes, so that no name needs care."""
     # Training asks for both; where nothing was kept for validation, it validates on what it has seen.
     folders = {"train": parts[0], "val": parts[0]} | {part: part for part in parts}
     lines = [f"{part}: images/{folder}" for part, folder in folders.items()]
-    lines += ["names:", *(f"  {number}: {json.dumps(name)}" for number, name in enumerate(names))]
+    lines += ["names:", *(f"  {number}: {_json(name)}" for number, name in enumerate(names))]
     if poses is not None:
         lines += [f"kpt_shape: [{len(poses.points)}, 3]", f"flip_idx: {mirrored_points(poses)}"]
-        lines.append(f"kpt_names: {{0: {json.dumps([point.name for point in poses.points])}}}")
+        lines.append(f"kpt_names: {{0: {_json([point.name for point in poses.points])}}}")
     return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _json(value: str | list[str]) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _files(schema: LabelSchema) -> dict[str, str]:

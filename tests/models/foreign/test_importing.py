@@ -1,5 +1,6 @@
 """What is taken, what is refused and in which words, and what is said of what had to be made up."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,13 @@ def other_kernel() -> dict[str, torch.Tensor]:
     return state
 
 
+def test_half_a_character_is_not_recorded(tmp_path: Path) -> None:
+    write = changed(lambda generator: generator.synthesis._init_kwargs.update(num_fp16_res="\ud800"))
+    facts = import_checkpoint(write(tmp_path)).facts
+    assert json.dumps(facts, ensure_ascii=False).encode()
+    assert facts["init"]["channel_base"] == 64
+
+
 UNSUPPORTED = {
     "StyleGAN3": (changed(stylegan3), "is a StyleGAN3, which is not supported yet"),
     "resnet": (resnet, "architecture 'resnet'; only 'skip'"),
@@ -224,7 +232,8 @@ UNSUPPORTED = {
     "StyleGAN1, other": (torch_file({"g_running": {"generator.progression.0.x": torch.zeros(2)}}), "is a StyleGAN1"),
     "pSp": (torch_file({"state_dict": {"decoder.conv1.conv.weight": torch.zeros(2)}}), "encoder"),
     "whole module": (torch_file({"g_ema": nn.Linear(2, 2)}), "no StyleGAN2 that is known here"),
-    "other": (torch_file({"lr": 3}), "holds lr and no StyleGAN2"),
+    "other": (torch_file({"lr": 3}), "holds 'lr' and no StyleGAN2"),
+    "unprintable": (torch_file({"a\x1b[2J\n\ud800": 3}), r"holds 'a\x1b[2J\n\ud800' and no StyleGAN2"),
     "list": (torch_file([1, 2]), "holds no state dict"),
     "empty": (raw_file(b""), "is empty; send a StyleGAN2 as"),
     "text": (raw_file(b"hello, this is not a checkpoint"), "is no checkpoint that is known here"),

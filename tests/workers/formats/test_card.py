@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from service.records import dataset_key
+from service.label_schema import Attribute, DepthSchema, Keypoint, KeypointSchema, LabelSchema
+from service.records import dataset_key, labeler_key
 from service.requests import DatasetFormat, GenerateRequest
-from tests.workers.packing import EVERY_KIND, PROJECT, PackingWorld
+from tests.workers.packing import EVERY_KIND, FIT, PROJECT, PackingWorld
 from workers.formats import FORMATS
 
 REQUEST = {
@@ -42,6 +43,42 @@ def test_a_card_tells_how_the_dataset_was_made_and_what_it_holds(packing_world: 
     ):
         assert line in card
     assert all(FORMATS[layout].snippet(EVERY_KIND) in card for layout in DatasetFormat)
+
+
+def test_names_of_a_card_are_shown_as_they_are(packing_world: PackingWorld) -> None:
+    classes = [entry.model_copy() for entry in EVERY_KIND.classes]
+    classes[1].name = "a|b `c` <img src=x> [d](e) \\"
+    attributes = [Attribute(name="kind|of", values=["<b>", "|"]), Attribute(name="tone", values=["dark", "light"])]
+    points = KeypointSchema(points=[Keypoint(name="tip|top"), Keypoint(name="b"), Keypoint(name="c")])
+    depth = DepthSchema(unit="<i>", scale=0.002, minimum=1, maximum=4)
+    schema = LabelSchema(classes=classes, keypoints=points, depth=depth, attributes=attributes)
+    packing_world.project_name = "<u>Bears</u>"
+    key = labeler_key(FIT, "report.json")
+    report = json.loads(packing_world.store.read(key)) | {"advice": ["More of <b>, please."]}
+    packing_world.store.put(key, json.dumps(report).encode())
+    packing_world.packed(GenerateRequest(project_id=PROJECT, count=2), schema)
+    card = packing_world.store.read(dataset_key("job", "card.md")).decode()
+    for line in (
+        "# &lt;u>Bears&lt;/u>: 2 generated",
+        "| 1 | a\\|b \\`c\\` &lt;img src=x> \\[d](e) \\\\ | `#c02020` |",
+        "| tip\\|top |",
+        "| kind\\|of | &lt;b> |",
+        "| kind\\|of | \\| |",
+        "In &lt;i>: pixel",
+        "- More of &lt;b>, please.",
+    ):
+        assert line in card
+
+
+def test_a_unit_of_an_older_project_stays_within_its_line(packing_world: PackingWorld) -> None:
+    """Today a unit with a line break is refused; a record from before is read with what does not print replaced."""
+    stored = EVERY_KIND.model_copy(deep=True)
+    assert stored.depth is not None
+    stored.depth.unit = "m\nimport os;print(1)#"
+    packing_world.packed(GenerateRequest(project_id=PROJECT, count=2), stored)
+    card = packing_world.store.read(dataset_key("job", "card.md")).decode()
+    assert "# in m�import os;print(1)#; 0 is not known" in card
+    assert "\nimport os;" not in card
 
 
 def test_a_card_says_what_could_not_be_delivered(packing_world: PackingWorld) -> None:

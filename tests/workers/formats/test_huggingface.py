@@ -53,3 +53,14 @@ def test_the_card_begins_with_what_the_hub_reads(packing_world: PackingWorld, tm
     assert "keypoint-detection" in facts["task_categories"]
     assert [entry["split"] for entry in facts["configs"][0]["data_files"]] == ["train", "val", "test"]
     assert card.lstrip().startswith("# Shapes & sizes")
+
+
+def test_any_character_of_a_name_is_read(packing_world: PackingWorld, tmp_path: Path) -> None:
+    packing_world.project_name = '🐻 "bears": ä #1'
+    job, _ = packing_world.packed(
+        GenerateRequest(project_id=PROJECT, count=2, formats=[DatasetFormat.HUGGINGFACE], split=SPLIT)
+    )
+    folder = packing_world.unpacked(job, "huggingface", tmp_path / "huggingface")
+    _, header, card = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    assert yaml.safe_load(header)["pretty_name"] == packing_world.project_name
+    assert card.lstrip().startswith(f"# {packing_world.project_name}: 2 generated")

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from PIL import Image, ImageDraw
 
-from service.label_schema import LabelSchema
+from service.label_schema import Keypoint, KeypointSchema, LabelClass, LabelSchema
 from service.requests import DatasetFormat, GenerateRequest, Split
 from tests.workers.packing import EVERY_KIND, PROJECT, SIDE, PackingWorld
 from workers.formats.yolo import YOLO
@@ -104,6 +104,19 @@ def test_poses_hold_the_points(
             assert (np.abs(inside - [x, y]) <= np.array([width, height]) / 2 + 1e-6).all()
             assert x - width / 2 >= -1e-6
             assert x + width / 2 <= 1 + 1e-6
+
+
+def test_any_character_of_a_name_is_read(packing_world: PackingWorld, tmp_path: Path) -> None:
+    names = ["🐻 bear", 'a "b" \\ c: #', "ärm, 左"]
+    colors = ["#000000", "#102030", "#405060", "#708090"]
+    classes = [LabelClass(name=name, color=color) for name, color in zip(["background", *names], colors, strict=True)]
+    points = KeypointSchema(points=[Keypoint(name=name) for name in names])
+    folder = unpacked(packing_world, tmp_path, LabelSchema(classes=classes, keypoints=points))
+    for loader in (yaml.SafeLoader, yaml.CSafeLoader):
+        data = yaml.load((folder / "data.yaml").read_text(encoding="utf-8"), loader)  # noqa: S506
+        poses = yaml.load((folder / "data-pose.yaml").read_text(encoding="utf-8"), loader)  # noqa: S506
+        assert list(data["names"].values()) == names
+        assert poses["kpt_names"] == {0: names}
 
 
 @pytest.mark.parametrize(
