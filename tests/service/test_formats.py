@@ -70,12 +70,14 @@ def test_what_was_packed_is_offered_by_both_jobs(
     """The worker's part is played by hand."""
     packer = api.post("/jobs/source/formats", json={"formats": ["coco"]}).json()["id"]
     outputs = {"coco": "datasets/source/coco.zip"}
+    api_store.put("datasets/source/png.zip", b"the first zip")
     api_store.put(outputs["coco"], b"a zip")
     api_store.put("datasets/source/preview.png", b"a picture")
     api_ledger.start(packer)
     api_ledger.add_outputs("source", outputs)
     api_ledger.succeed(packer, outputs)
-    assert api.get("/jobs/source").json()["links"]["download"].keys() == {"png", "coco"}
+    assert list(api.get("/jobs/source").json()["links"]["download"]) == ["png", "coco"]
+    assert api.get("/jobs/source/download").content == b"the first zip"
     for job_id in ("source", packer):
         assert api.get(f"/jobs/{job_id}/download?format=coco").content == b"a zip"
         assert api.get(f"/jobs/{job_id}/preview.png").content == b"a picture"
