@@ -62,6 +62,15 @@ def test_a_project_part_goes_before_the_zips(api: httpx.Client, api_store: FileS
     assert answer.json()["name"] == "Other bears"
 
 
+@pytest.mark.parametrize("flip", [True, False, None])
+def test_a_project_tells_what_it_says_of_flipped_seeds(
+    api: httpx.Client, api_store: FileStore, flip: bool | None
+) -> None:
+    project = post_zip(api, zipped(good_files()), PROJECT | {"flip": flip}).json()
+    assert project["flip"] is flip
+    assert api.get(project["links"]["self"]).json()["flip"] is flip
+
+
 def test_fifty_seeds_of_other_sizes_are_fitted(api: httpx.Client, api_store: FileStore) -> None:
     files = good_files(49) | {
         "images/wide.JPG": image_bytes((200, 100), kind="JPEG"),
