@@ -3,14 +3,17 @@
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from labelmint.generator_train import train
 from labelmint.progress import bar as progress_bar
 from labelmint.progress import console, typed_command
-from labelmint.user_error import refusals_as_errors
+from labelmint.user_error import UserError, refusals_as_errors, settings_or_error
+
+if TYPE_CHECKING:
+    from models.inversion.perceptual import PerceptualDistance
 
 app = typer.Typer(no_args_is_help=True, help="Train a generator and its encoder, and look at them.")
 app.command()(train)
@@ -24,30 +27,29 @@ def encode(
     minutes: Annotated[float, typer.Option(help="Stop after this much wall time")] = 60.0,
     batch: Annotated[int, typer.Option()] = 32,
     resume: Annotated[bool, typer.Option(help="Go on from the encoder that is there")] = False,
-    lpips_backbone: Annotated[str, typer.Option(help="alex, vgg or squeeze")] = "alex",
-    lpips_weights: Annotated[Path | None, typer.Option(help="torchvision weights of the backbone")] = None,
+    lpips_backbone: Annotated[
+        str | None, typer.Option(help="alex, vgg or squeeze; LABELMINT_LPIPS_BACKBONE if not given")
+    ] = None,
+    lpips_weights: Annotated[
+        Path | None, typer.Option(help="torchvision weights of the backbone; LABELMINT_LPIPS_WEIGHTS if not given")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
 ) -> None:
     """Train the encoder of a generator, and measure its latent statistics."""
-    from typing import cast
-
     from models.bundle import load_generator
     from models.device import choose_device
     from models.inversion.encoder import Encoder
     from models.inversion.latents import measure_latents
-    from models.inversion.perceptual import Backbone, PerceptualDistance
     from models.inversion.training import EncoderProgress, EncoderSettings, EncoderTraining
     from models.provenance import describe_device, note_provenance
 
-    if lpips_backbone not in ("alex", "vgg", "squeeze"):
-        raise typer.BadParameter("must be alex, vgg or squeeze", param_hint="--lpips-backbone")
     settings = EncoderSettings(steps_code, steps_image, 60 * minutes, batch)
     last: dict[str, float] = {}
     started = time.monotonic()
     with refusals_as_errors():
         place = choose_device(device)
         generator = load_generator(folder / "weights.safetensors", place)
-        perceptual = PerceptualDistance(cast(Backbone, lpips_backbone), lpips_weights).to(place)
+        perceptual = _perceptual(lpips_backbone, lpips_weights).to(place)
         latents = measure_latents(generator)
         start = Encoder.load(folder / "encoder.safetensors", place) if resume else None
         with progress_bar() as bar:
@@ -76,6 +78,32 @@ def encode(
         }
         note_provenance(folder, "encoder", facts)
     console.print(f"encoder written to {folder}")
+
+
+def _perceptual(backbone: str | None, weights: Path | None) -> "PerceptualDistance":
+    """The distance that was asked for, where something is left open as the settings say. Tells of random features."""
+    from typing import cast
+
+    from models.inversion.perceptual import Backbone, PerceptualDistance
+
+    settings = settings_or_error()
+    name = backbone or settings.lpips_backbone
+    if name not in ("alex", "vgg", "squeeze"):
+        raise typer.BadParameter("must be alex, vgg or squeeze", param_hint="--lpips-backbone")
+    if weights is None and name == settings.lpips_backbone:  # the setting's file is of the setting's backbone
+        weights = settings.lpips_weights
+    try:
+        perceptual = PerceptualDistance(cast(Backbone, name), weights)
+    except ValueError as refusal:
+        remedy = f"name the file of torchvision's {name}, or leave it out"
+        raise UserError(f"--lpips-weights, LABELMINT_LPIPS_WEIGHTS: {refusal}; {remedy}") from None
+    if perceptual.source == "random":
+        console.print(
+            f"LPIPS compares features of a random {name}, because its weights are not in torch's cache; figures cannot "
+            "be compared with others. Name a file with the weights in --lpips-weights or LABELMINT_LPIPS_WEIGHTS",
+            soft_wrap=True,
+        )
+    return perceptual
 
 
 @app.command()

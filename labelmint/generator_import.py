@@ -11,7 +11,7 @@ from labelmint.user_error import UserError, outages_as_errors, settings_or_error
 from service.ids import IDENTIFIER
 from service.records import GeneratorRecord
 from service.settings import Settings
-from service.stores.protocol import Store
+from service.stores import Store, absolute_url
 
 _console = Console(highlight=False, markup=False, soft_wrap=True)
 
@@ -42,7 +42,8 @@ def import_checkpoint(
             raise UserError(f"--id {wanted}: there is another generator with this id; choose another one")
         if record is None:
             record = _imported(file, sha256, wanted, name or file.stem[:64], settings, store)
-    _console.print(f"generator {record.id} of {record.resolution} × {record.resolution} pixels is in the store")
+    place = absolute_url(settings.store_url)
+    _console.print(f"generator {record.id} of {record.resolution} × {record.resolution} pixels is in the store {place}")
 
 
 def _imported(

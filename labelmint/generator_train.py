@@ -11,7 +11,7 @@ import typer
 
 from labelmint.progress import bar, console, typed_command
 from labelmint.stopping import StopRequest, stop_requests
-from labelmint.user_error import UserError, refusals_as_errors
+from labelmint.user_error import UserError, refusals_as_errors, settings_or_error
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -59,7 +59,9 @@ def train(
     features: Annotated[
         str, typer.Option(help="What distances compare: auto, inception-torchvision or random-convnet-v1")
     ] = "auto",
-    features_weights: Annotated[Path | None, typer.Option(help="torchvision weights of inception_v3")] = None,
+    features_weights: Annotated[
+        Path | None, typer.Option(help="torchvision weights of inception_v3; LABELMINT_INCEPTION_WEIGHTS if not given")
+    ] = None,
     samples: Annotated[int | None, typer.Option(min=2, help="Samples drawn for an evaluation")] = None,
     minimum_images: Annotated[int | None, typer.Option(min=2, help="Refuse to train on fewer images")] = None,
     w_dim: Annotated[int | None, typer.Option(help="Size of z and w")] = None,
@@ -113,7 +115,7 @@ def train(
         options = TrainingOptions(
             start=start,
             features=features,
-            features_weights=features_weights,
+            features_weights=_features_weights(features_weights),
             samples=samples,
             decay_images=round(1000 * decay_kimg),
             command=typed_command(),
@@ -126,6 +128,17 @@ def train(
             console.print("stopped before the training began; the same command starts it again")
             raise typer.Exit(STOPPED) from None
     _tell(outcome)
+
+
+def _features_weights(given: Path | None) -> Path | None:
+    """The file that was asked for, or else that of the settings. Looked for now: pictures are read first, for long."""
+    weights = given or settings_or_error().inception_weights
+    if weights is not None and not weights.is_file():
+        raise UserError(
+            f"--features-weights, LABELMINT_INCEPTION_WEIGHTS: {weights}: there is no such file; name that of "
+            "torchvision's inception_v3, or leave it out"
+        )
+    return weights
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:
@@ -254,7 +267,7 @@ def _tell(outcome: TrainingOutcome) -> None:
     if outcome.unmeasured_by:
         line = (
             f"nothing was measured this time: the weights of {outcome.unmeasured_by}, which the run began with, are "
-            "not here; give their path as --features-weights"
+            "not here; give their path as --features-weights or LABELMINT_INCEPTION_WEIGHTS"
         )
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if outcome.ended == "stopped":

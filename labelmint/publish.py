@@ -8,7 +8,7 @@ from rich.console import Console
 
 from labelmint.user_error import UserError, outages_as_errors, settings_or_error, store_or_error
 from service.ids import IDENTIFIER
-from service.stores.protocol import Store
+from service.stores import Store, absolute_url
 
 _NAMED = 5
 
@@ -24,7 +24,8 @@ def publish(
 
     if not IDENTIFIER.fullmatch(generator_id):
         raise UserError(f"--id {generator_id}: use lower-case letters, digits and dashes, at most 64 of them")
-    store = store_or_error(settings_or_error())
+    settings = settings_or_error()
+    store = store_or_error(settings)
     try:
         with outages_as_errors():
             _refuse_another(store, folder, generator_id)
@@ -32,8 +33,9 @@ def publish(
     except (CheckpointError, OSError) as refusal:
         raise UserError(f"{folder}: {refusal}") from None
     without = "" if record.has_encoder else "; it has no encoder, so inverting seeds takes longer and comes out worse"
-    Console().print(
-        f"generator {record.id} of {record.resolution} × {record.resolution} pixels is in the store{without}"
+    place = absolute_url(settings.store_url)
+    Console(highlight=False, markup=False, soft_wrap=True).print(
+        f"generator {record.id} of {record.resolution} × {record.resolution} pixels is in the store {place}{without}"
     )
 
 

@@ -7,6 +7,7 @@ from rich.panel import Panel
 
 from labelmint.serving import RunningService, serving
 from service.settings import Settings
+from service.stores import absolute_url
 
 _CHECK_S = 0.3
 
@@ -28,7 +29,7 @@ def _panel(service: RunningService, settings: Settings) -> Panel:
     lines = [
         f"[bold]{service.url}/docs[/]",
         "",
-        f"store    {settings.store_url}",
+        f"store    {absolute_url(settings.store_url)}",
         f"redis    {'a private one' if settings.redis_url is None else 'LABELMINT_REDIS_URL'}",
         f"workers  {settings.workers}, on {settings.device}",
         f"logs     {service.logs}",

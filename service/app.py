@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.types import Scope
 
-from service.body_limit import BodyLimit
+from service.body_limit import BodyLimit, Limit
 from service.dependencies import Parts
 from service.ledger import Ledger
 from service.log import configure_logging
@@ -70,11 +70,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def _body_limits(settings: Settings) -> Callable[[Scope], int]:
-    limits = {"/projects": settings.max_upload_bytes, "/generators": settings.max_checkpoint_bytes}
+def _body_limits(settings: Settings) -> Callable[[Scope], Limit]:
+    limits = {
+        "/projects": Limit(settings.max_upload_bytes, "LABELMINT_MAX_UPLOAD_BYTES"),
+        "/generators": Limit(settings.max_checkpoint_bytes, "LABELMINT_MAX_CHECKPOINT_BYTES"),
+    }
 
-    def limit_of(scope: Scope) -> int:
-        return limits.get(scope["path"].rstrip("/"), _JSON_BYTES)
+    def limit_of(scope: Scope) -> Limit:
+        return limits.get(scope["path"].rstrip("/"), Limit(_JSON_BYTES))
 
     return limit_of
 

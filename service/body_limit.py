@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from typing import NamedTuple
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,13 +14,20 @@ _DRAIN_BYTES = 64 * 2**20
 _DRAIN_S = 5.0
 
 
+class Limit(NamedTuple):
+    """How many bytes a body may hold, and the setting that says so, if one does."""
+
+    bytes: int
+    setting: str | None = None
+
+
 class BodyLimit:
-    """ASGI middleware: a body over `limit_of(scope)` bytes is answered with 413.
+    """ASGI middleware: a body over the `limit_of(scope)` is answered with 413.
 
     A body that declares too much is refused unread; one that declares nothing, or lies, is counted as it comes in.
     """
 
-    def __init__(self, app: ASGIApp, limit_of: Callable[[Scope], int]) -> None:
+    def __init__(self, app: ASGIApp, limit_of: Callable[[Scope], Limit]) -> None:
         self._app = app
         self._limit_of = limit_of
 
@@ -31,10 +39,10 @@ class BodyLimit:
         limit = self._limit_of(scope)
         headers = Headers(scope=scope)
         declared = headers.get("content-length", "")
-        if declared.isascii() and declared.isdigit() and int(declared[:20]) > limit:
+        if declared.isascii() and declared.isdigit() and int(declared[:20]) > limit.bytes:
             if "expect" not in headers:
                 await _drain(receive)
-            await too_large(limit).response()(scope, receive, send)
+            await too_large(*limit).response()(scope, receive, send)
             return
         count = 0
 
@@ -43,9 +51,9 @@ class BodyLimit:
             message = await receive()
             if message["type"] == "http.request":
                 count += len(message.get("body", b""))
-                if count > limit:
+                if count > limit.bytes:
                     await _drain(receive)
-                    raise too_large(limit)
+                    raise too_large(*limit)
             return message
 
         await self._app(scope, counted, send)

@@ -15,7 +15,7 @@ from starlette.formparsers import MultiPartException
 
 from service.ids import IDENTIFIER
 from service.multipart import FormParser
-from service.problems import Complaint, Problem, invalid_request, unsupported_media_type
+from service.problems import Complaint, Problem, invalid_request, plain_message, unsupported_media_type
 from service.requests import TrainingChoices
 from service.sniffing import Content, sniff
 
@@ -150,7 +150,7 @@ def _training(text: str | None, part: Content | None, complaints: list[Complaint
     except ValidationError as error:
         for item in error.errors(include_input=False):
             field = ".".join(["settings", *(str(place)[:64] for place in item["loc"])])
-            complaints.append(Complaint(field=field, message=str(item["msg"])))
+            complaints.append(Complaint(field=field, message=plain_message(item)))
         return None
     if spec.resolution not in (None, *_RESOLUTIONS):
         remedy = f"choose one of {', '.join(map(str, _RESOLUTIONS))}"

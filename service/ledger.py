@@ -203,7 +203,8 @@ class Ledger:
         self._end(job_id, JobState.SUCCEEDED, outputs=outputs)
 
     def add_outputs(self, job_id: str, outputs: dict[str, str]) -> JobRecord:
-        """Give a job that has succeeded the keys of further zips. A format that it has already keeps its key.
+        """Give a job that has succeeded the keys of further zips. A format that it has already keeps its key
+        and its place before the new ones: the first one is what a download gives when none is named.
 
         Returns the job as it is then. Raises `JobMissing`, and `JobUnfinished` unless it has succeeded.
         """
@@ -211,7 +212,7 @@ class Ledger:
             job = self.get(job_id)
             if job.state is not JobState.SUCCEEDED:
                 raise JobUnfinished(job_id)
-            extended = job.model_copy(update={"outputs": outputs | job.outputs})
+            extended = job.model_copy(update={"outputs": job.outputs | outputs | job.outputs})
             if extended.outputs != job.outputs:
                 self._write(extended)
             return extended

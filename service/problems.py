@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
 import redis
 import structlog
@@ -72,9 +72,9 @@ class Problem(HTTPException):
         )
 
 
-def not_found(what: str) -> Problem:
+def not_found(what: Literal["generator", "job", "project"]) -> Problem:
     """404: there is no such `what`."""
-    return Problem(404, "not-found", "Not found", f"There is no such {what}.")
+    return Problem(404, "not-found", "Not found", f"There is no such {what}; GET /{what}s lists those there are.")
 
 
 def no_dataset() -> Problem:
@@ -94,11 +94,16 @@ def unsupported_media_type(expected: str) -> Problem:
     )
 
 
-def too_large(limit_bytes: int) -> Problem:
-    """413: the body is over the limit."""
-    return Problem(
-        413, "too-large", "Body too large", f"The body may hold {limit_bytes} bytes.", headers={"Connection": "close"}
-    )
+def too_large(limit_bytes: int, setting: str | None = None) -> Problem:
+    """413: the body is over the limit, which is that of a setting or always the same."""
+    remedy = "Send less." if setting is None else f"Send less, or let whoever runs the service raise {setting}."
+    detail = f"The body may hold {limit_bytes} bytes. {remedy}"
+    return Problem(413, "too-large", "Body too large", detail, headers={"Connection": "close"})
+
+
+def plain_message(item: Mapping[str, Any]) -> str:
+    """What pydantic says of one error, without its name for errors that our own checks raise."""
+    return str(item["msg"]).removeprefix("Value error, ")
 
 
 def invalid_request(errors: Sequence[Complaint]) -> Problem:
@@ -171,7 +176,7 @@ def _complaint(item: Mapping[str, Any]) -> Complaint:
         return Complaint(message="the body is not JSON", remedy="send one JSON object")
     if item["type"] == "extra_forbidden":
         return Complaint(field=_dotted(path), message="unknown field", remedy="remove it; /docs lists the known ones")
-    return Complaint(field=_dotted(path) or str(place), message=str(item["msg"]))
+    return Complaint(field=_dotted(path) or str(place), message=plain_message(item))
 
 
 def _dotted(path: Sequence[str | int]) -> str:

@@ -196,7 +196,8 @@ class ProjectSpec(Record):
     flip: bool | None = Field(
         default=None,
         description="whether seeds flipped left to right are learnt from as well, with what `mirror` makes of their "
-        "labels. Left out, they are if every name of a side has a `mirror`",
+        "labels. Left out, they are, unless a name of a side has no `mirror`, or there are several keypoints and none "
+        "has one. Either way none is learnt from where the generator rebuilds flipped seeds worse than the others",
     )
     label_kinds: Annotated[list[LabelKind], Field(min_length=1), AfterValidator(_check_kinds)] | None = Field(
         default=None, description="may be left out; if given, it has to agree with the labels"

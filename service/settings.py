@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     )
 
     max_seeds: int = Field(default=50, ge=1, le=50)
-    max_count: int = Field(default=1_000_000, ge=1, description="Samples one job may ask for")
+    max_count: int = Field(default=1_000_000, ge=1, description="Images one job may ask for, versions included")
     max_upload_bytes: int = Field(default=256 * 2**20, ge=1)
     max_unpacked_bytes: int = Field(
         default=1024 * 2**20, ge=1, description="Real size of all members of an uploaded zip"

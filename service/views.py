@@ -33,6 +33,7 @@ class ProjectView(BaseModel):
     keypoints: KeypointSchema | None
     depth: DepthSchema | None
     attributes: list[Attribute]
+    flip: bool | None = Field(description="what `project.json` says of flipped seeds; null: the schema decides")
     seeds: list[SeedRecord]
     created: datetime
     links: ProjectLinks

@@ -62,6 +62,21 @@ def test_settings_of_an_env_file_reach_the_containers_but_for_places_inside_them
         assert port.endswith(f":{facts['environment']['LABELMINT_PORT']}")
 
 
+def test_the_readme_names_every_variable_of_compose() -> None:
+    variables = set(re.findall(r"\$\{(\w+):-", (ROOT / "docker-compose.yml").read_text()))
+    assert "S3_PUBLIC_ENDPOINT_URL" in variables
+    assert variables <= set(re.findall(r"`(\w+)[`=]", README))
+
+
+def test_compose_shows_how_a_worker_gets_weights_that_lie_outside() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    (setting, path), (mounts,) = re.findall(r"in (LABELMINT_\w+)=(\S+),", text)[0], re.findall(r"# volumes: (.*)", text)
+    assert setting.removeprefix("LABELMINT_").lower() in Settings.model_fields
+    kept, weights = yaml.safe_load(mounts)
+    assert [kept] == COMPOSE["services"]["worker"]["volumes"]
+    assert path.startswith(weights.split(":")[1] + "/")
+
+
 def test_compose_takes_up_unfinished_jobs_at_every_start() -> None:
     facts = COMPOSE["services"]["recover"]
     shell, option, command = facts["command"]

@@ -1,6 +1,7 @@
 """What a user should know about a fit, in sentences."""
 
 import statistics
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.records import ProjectRecord
@@ -16,24 +17,23 @@ FAR_BELOW_DB = 6.0
 def fit_notes(report: dict[str, Any], project: ProjectRecord) -> list[str]:
     """The sentences for the report of a project's labeler."""
     notes = []
-    seed_names = [seed.name for seed in project.seeds]
     left_out = [seed for seed in report["seeds"] if not seed["included"]]
     if left_out:
-        names = ", ".join(f"{seed_names[seed['index']]} ({seed['psnr_db']:.1f} dB)" for seed in left_out)
         notes.append(
-            f"{len(left_out)} of {len(seed_names)} seeds were left out of the fit, because the generator does not "
-            f"rebuild them well enough: {names}."
+            f"{len(left_out)} of {len(project.seeds)} seeds were left out of the fit, because the generator does not "
+            f"rebuild them well enough: {_named(left_out, project)}."
         )
     if forced := [seed for seed in report["seeds"] if seed["included"] and seed.get("reason")]:
-        names = ", ".join(f"{seed_names[seed['index']]} ({seed['psnr_db']:.1f} dB)" for seed in forced)
-        notes.append(f"These seeds are in the fit because they were forced, although they invert badly: {names}.")
+        notes.append(
+            "These seeds are in the fit because they were forced, although they invert badly: "
+            f"{_named(forced, project)}."
+        )
     middle = statistics.median(seed["psnr_db"] for seed in report["seeds"])
     far = [seed for seed in report["seeds"] if not seed.get("reason") and seed["psnr_db"] < middle - FAR_BELOW_DB]
     if far:
-        names = ", ".join(f"{seed_names[seed['index']]} ({seed['psnr_db']:.1f} dB)" for seed in far)
         notes.append(
-            f"These seeds are rebuilt much worse than the others (half of them reach {middle:.1f} dB): {names}. See in "
-            "the sheet whether their labels still fit what the generator makes of them."
+            f"These seeds are rebuilt much worse than the others (half of them reach {middle:.1f} dB): "
+            f"{_named(far, project)}. See in the sheet whether their labels still fit what the generator makes of them."
         )
     steps, asked = report.get("refinement_steps"), report["settings"]["refinement"]["steps"]
     if steps is not None and steps < asked:
@@ -46,6 +46,11 @@ def fit_notes(report: dict[str, Any], project: ProjectRecord) -> list[str]:
             "Seeds were not flipped to learn from them twice, because the schema does not tell what becomes of left "
             "and right: give `mirror` to the names of sides, or say `flip` in project.json."
         )
+    if (flipped := report.get("flipped")) and flipped["used"] == 0:
+        notes.append(
+            "No flipped seed was learnt from, because the generator does not rebuild them well enough: "
+            f"{flipped['psnr_db']:.1f} dB on average, and the seeds as they are {report['mean_psnr_db']:.1f} dB."
+        )
     advice = report.get("advice", [])
     notes += advice[:ADVICE]
     if len(advice) > ADVICE:
@@ -57,3 +62,10 @@ def fit_notes(report: dict[str, Any], project: ProjectRecord) -> list[str]:
             "perceptual distance LPIPS needs, were not at hand. Name a file with them in LABELMINT_LPIPS_WEIGHTS."
         )
     return notes
+
+
+def _named(seeds: Sequence[Mapping[str, Any]], project: ProjectRecord) -> str:
+    """Rows of a report by the names that were uploaded, and by the numbers that its pictures have for them."""
+    return ", ".join(
+        f"{project.seeds[seed['index']].name} (seed {seed['index']}, {seed['psnr_db']:.1f} dB)" for seed in seeds
+    )

@@ -2,9 +2,10 @@
 
 import json
 import math
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,6 +16,7 @@ from models.bundle import GeneratorBundle, load_bundle
 from models.bundled import bundled_folders
 from models.checkpoint import CheckpointError
 from models.device import choose_device
+from models.distances.inception import Inception
 from models.inversion.latents import describe_latents
 from service.generators import find_generator
 from service.records import GeneratorRecord, generator_key, samples_file
@@ -139,24 +141,46 @@ def publish_bundled(store: Store) -> None:
 
 
 def prepare_in_child(settings: Settings) -> None:
-    """Check the device and publish the bundled generators, in a process of its own.
+    """Check the device and the weights that settings name, and publish the bundled generators, in a process of its own.
 
-    Both call on torch or CUDA, which a worker must not before it forks. Raises `RuntimeError` if either fails; the
-    child has then said why on stderr.
+    All of it calls on torch or CUDA, which a worker must not before it forks. Raises `RuntimeError` if any of it fails:
+    with the setting that is wrong and what to do, or else after the child has said on stderr what happened.
     """
-    child = get_context("fork").Process(target=_prepare, args=(settings,))
-    child.start()
-    child.join()
-    if child.exitcode != 0:
-        raise RuntimeError("the worker cannot start")
+    fork = get_context("fork")
+    refusals, refuse = fork.Pipe(duplex=False)
+    with refusals, refuse:
+        child = fork.Process(target=_prepare, args=(settings, refuse))
+        child.start()
+        child.join()
+        if child.exitcode != 0:
+            raise RuntimeError(refusals.recv() if refusals.poll() else "the worker cannot start")
 
 
-def _prepare(settings: Settings) -> None:
-    try:
+def _prepare(settings: Settings, refuse: Connection) -> None:
+    with _named_to(refuse, "LABELMINT_DEVICE"):
         choose_device(settings.device)
-    except ValueError as refusal:
-        sys.exit(f"LABELMINT_DEVICE: {refusal}")
+    if settings.lpips_weights is not None:
+        from models.inversion.perceptual import PerceptualDistance  # takes seconds to load
+
+        backbone = settings.lpips_backbone
+        remedy = f"name the file of torchvision's {backbone} (LABELMINT_LPIPS_BACKBONE) where this worker finds it"
+        with _named_to(refuse, "LABELMINT_LPIPS_WEIGHTS", f"; {remedy}, or leave the setting out"):
+            PerceptualDistance(backbone, settings.lpips_weights)
+    if settings.inception_weights is not None:
+        remedy = "name the file where this worker finds it, or leave the setting out"
+        with _named_to(refuse, "LABELMINT_INCEPTION_WEIGHTS", f"; {remedy}"):
+            Inception(settings.inception_weights)
     publish_bundled(open_store(settings.store_url, settings.s3_endpoint_url))
+
+
+@contextmanager
+def _named_to(refuse: Connection, setting: str, remedy: str = "") -> Iterator[None]:
+    """Ends the process if the value of a setting is refused, after telling which and what to do."""
+    try:
+        yield
+    except ValueError as refusal:
+        refuse.send(f"{setting}: {refusal}{remedy}")
+        raise SystemExit(1) from None
 
 
 def _are_there(store: Store, files: dict[str, Path], generator_id: str, truncations: Sequence[float]) -> bool:

@@ -80,8 +80,10 @@ def generate(
 def _check(wanted: GenerateRequest, max_count: int, store: Store) -> None:
     errors = []
     if wanted.delivered > max_count:
-        remedy = "ask for fewer, in several jobs with different seeds"
-        errors.append(Complaint(field="count", message=f"it may be {max_count} at most", remedy=remedy))
+        message, remedy = f"it may be {max_count} at most", "ask for fewer, in several jobs with different seeds"
+        if wanted.multiply > 1:
+            message = f"`count` × `multiply` is {wanted.delivered}, and {max_count} are the most"
+        errors.append(Complaint(field="count", message=message, remedy=remedy))
     project = find_project(store, wanted.project_id)
     if project is None:
         remedy = "create one with POST /projects; GET /projects lists those there are"

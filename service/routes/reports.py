@@ -45,7 +45,7 @@ class LabelReport(BaseModel):
     fit_key: str
     seeds: list[SeedReport]
     flipped: FlippedSeeds | None = Field(
-        default=None, description="none, if names speak of left and right without a `mirror`"
+        default=None, description="none, if `flip` of the project says so, or is null and the schema leaves it open"
     )
     examples: dict[str, Any] = Field(
         default_factory=dict, description="seeds of the fit that show each class, label each point, have each value"

@@ -15,6 +15,7 @@ __all__ = [
     "Store",
     "StoreUnavailable",
     "StoredObject",
+    "absolute_url",
     "open_store",
 ]
 
@@ -36,3 +37,9 @@ def open_store(url: str, s3_endpoint_url: str | None = None, s3_public_endpoint_
             raise ValueError("an S3 store's URL is s3://bucket or s3://bucket/prefix")
         return S3Store(parts.netloc, parts.path.strip("/"), s3_endpoint_url, s3_public_endpoint_url)
     raise ValueError("a store's URL starts with file:// or s3://")
+
+
+def absolute_url(url: str) -> str:
+    """The URL of the same store from whichever directory it is opened."""
+    parts = urlsplit(url)
+    return Path(unquote(parts.netloc + parts.path)).resolve().as_uri() if parts.scheme == "file" else url

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 
 def labelmint(
@@ -59,8 +60,27 @@ def test_a_worker_says_when_its_device_is_not_there(tmp_path: Path, redis_url: s
         tmp_path, "worker", LABELMINT_REDIS_URL=redis_url, LABELMINT_DEVICE="cuda:9", CUDA_VISIBLE_DEVICES=""
     )
     assert done.returncode == 2
-    assert "LABELMINT_DEVICE" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("Error: LABELMINT_DEVICE: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("setting", ["LABELMINT_LPIPS_WEIGHTS", "LABELMINT_INCEPTION_WEIGHTS"])
+@pytest.mark.parametrize("content", [None, b"not weights", "another network's"])
+def test_a_worker_says_at_its_start_when_weights_are_not_what_a_setting_calls_them(
+    tmp_path: Path, redis_url: str, setting: str, content: bytes | str | None
+) -> None:
+    """Otherwise each fit would fail, and say that the store does not answer."""
+    file = tmp_path / "weights.pth"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    elif content is not None:
+        torch.save({"features.0.weight": torch.zeros(3)}, file)
+    environment = {"LABELMINT_REDIS_URL": redis_url, "LABELMINT_DEVICE": "cpu", setting: str(file)}
+    done = labelmint(tmp_path, "worker", **environment)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"Error: {setting}: {file}: not ")
+    assert done.stderr.endswith("leave the setting out\n")
+    assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_a_taken_port_is_named(tmp_path: Path) -> None:

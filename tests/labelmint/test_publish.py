@@ -16,9 +16,20 @@ def test_a_trained_generator_is_published(tmp_path: Path, store: FileStore) -> N
     url = f"file://{tmp_path / 'store'}"
     done = labelmint(tmp_path, "generator", "publish", "run", "--id", "cats-16", LABELMINT_STORE_URL=url)
     assert done.returncode == 0, done.stderr
+    assert url in done.stdout
     record = find_generator(store, "cats-16")
     assert record is not None
     assert (record.resolution, record.source, record.has_encoder) == (16, "trained", False)
+
+
+def test_the_store_is_told_by_a_path_that_holds_everywhere(tmp_path: Path) -> None:
+    """The default is one in the working directory, which may not be the service's."""
+    write_generator(tmp_path / "run")
+    for command in (["publish", "run", "--id", "cats"], ["import", "run/weights.safetensors"]):
+        done = labelmint(tmp_path, "generator", *command)
+        assert done.returncode == 0, done.stderr
+        assert f"is in the store file://{tmp_path.resolve()}/data/store" in done.stdout
+    assert (tmp_path / "data" / "store" / "generators" / "cats").is_dir()
 
 
 def test_something_else_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -352,6 +352,7 @@ def test_a_body_over_the_limit_is_413(api: httpx.Client, api_store: FileStore, w
     headers = {"content-type": "multipart/form-data; boundary=b"}
     answer = api.post("/projects", content=body if way == "declared" else chunks, headers=headers)
     assert (answer.status_code, answer.json()["type"]) == (413, "/problems/too-large")
+    assert "LABELMINT_MAX_UPLOAD_BYTES" in answer.json()["detail"]
     assert answer.headers["content-type"] == "application/problem+json"
     assert [row.key for row in api_store.list()] == ["generators/toy/generator.json"]
 

@@ -1,8 +1,12 @@
 """Asking for further formats of a finished dataset, over HTTP."""
 
+import shutil
+from pathlib import Path
+
 import httpx
 import pytest
 
+from service.dataset_formats import zip_key
 from service.label_schema import DepthSchema, Keypoint, KeypointSchema, LabelClass, LabelSchema
 from service.ledger import Ledger
 from service.records import Fitting, JobError, JobRecord, JobState, ProjectRecord, SeedRecord, shard_key
@@ -70,12 +74,14 @@ def test_what_was_packed_is_offered_by_both_jobs(
     """The worker's part is played by hand."""
     packer = api.post("/jobs/source/formats", json={"formats": ["coco"]}).json()["id"]
     outputs = {"coco": "datasets/source/coco.zip"}
+    api_store.put("datasets/source/png.zip", b"the first zip")
     api_store.put(outputs["coco"], b"a zip")
     api_store.put("datasets/source/preview.png", b"a picture")
     api_ledger.start(packer)
     api_ledger.add_outputs("source", outputs)
     api_ledger.succeed(packer, outputs)
-    assert api.get("/jobs/source").json()["links"]["download"].keys() == {"png", "coco"}
+    assert list(api.get("/jobs/source").json()["links"]["download"]) == ["png", "coco"]
+    assert api.get("/jobs/source/download").content == b"the first zip"
     for job_id in ("source", packer):
         assert api.get(f"/jobs/{job_id}/download?format=coco").content == b"a zip"
         assert api.get(f"/jobs/{job_id}/preview.png").content == b"a picture"
@@ -120,6 +126,27 @@ def test_a_job_that_packs_is_not_packed(api: httpx.Client, source: JobRecord) ->
     packer = api.post("/jobs/source/formats", json={"formats": ["coco"]}).json()["id"]
     answer = api.post(f"/jobs/{packer}/formats", json={"formats": ["yolo"]})
     assert (answer.status_code, answer.json()["type"]) == (409, "/problems/no-dataset")
+
+
+def test_a_dataset_is_removed_with_its_folder_in_the_store(
+    api: httpx.Client, api_directory: Path, api_ledger: Ledger, api_store: FileStore, source: JobRecord
+) -> None:
+    """As the documentation tells. The project may go before or afterwards, and takes no dataset with it."""
+    packer = api.post("/jobs/source/formats", json={"formats": ["coco"]}).json()["id"]
+    outputs = {"coco": zip_key(source, DatasetFormat.COCO, REQUEST.split)}
+    for key in (*source.outputs.values(), *outputs.values()):
+        api_store.put(key, b"a zip")
+    api_ledger.start(packer)
+    api_ledger.add_outputs("source", outputs)
+    api_ledger.succeed(packer, outputs)
+    assert api.delete("/projects/shapes").status_code == 204
+    assert not list(api_store.list("projects/"))
+    downloads = [f"/jobs/source/download?format={name}" for name in ("png", "coco")] + [f"/jobs/{packer}/download"]
+    assert [api.get(url).status_code for url in downloads] == [200] * 3
+    put_project(api_store)
+    shutil.rmtree(api_directory / "store" / "datasets" / "source")
+    assert [api.get(url).status_code for url in downloads] == [410] * 3
+    assert api.post("/jobs/source/formats", json={"formats": ["voc"]}).status_code == 410
 
 
 def test_what_is_gone_is_gone(api: httpx.Client, api_store: FileStore, source: JobRecord) -> None:

@@ -91,6 +91,25 @@ def test_a_bad_request_is_refused(
     assert list(api_store.list("jobs/")) == []
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"count": 1001}, "it may be 1000 at most"),
+        (
+            {"count": 600, "multiply": 2, "augment": [{"name": "HorizontalFlip"}]},
+            "`count` × `multiply` is 1200, and 1000 are the most",
+        ),
+        ({"split": {"train": 0.8, "val": 0.3}}, "train, val and test add up to 1"),
+        ({"multiply": 4}, "it makes augmented versions: name the steps in `augment`"),
+    ],
+)
+def test_a_refusal_says_what_is_wrong_in_our_own_words(
+    api: httpx.Client, project: str, changes: dict[str, Any], message: str
+) -> None:
+    answer = api.post("/generate", json={"project_id": project, "count": 5} | changes)
+    assert [error["message"] for error in answer.json()["errors"]] == [message]
+
+
 def test_faults_are_told_together(api: httpx.Client) -> None:
     answer = api.post("/generate", json={"project_id": "nothing", "count": 10**9})
     assert [error["field"] for error in answer.json()["errors"]] == ["count", "project_id"]
@@ -112,6 +131,7 @@ def test_another_content_type_is_415(api: httpx.Client, content_type: str | None
 def test_a_long_body_is_413(api: httpx.Client) -> None:
     answer = api.post("/generate", content=b" " * 100_000, headers={"content-type": "application/json"})
     assert (answer.status_code, answer.headers["content-type"]) == (413, "application/problem+json")
+    assert answer.json()["detail"] == "The body may hold 65536 bytes. Send less."
 
 
 def test_one_key_is_one_job(api: httpx.Client, project: str, redis: Redis, api_ledger: Ledger) -> None:

@@ -205,6 +205,7 @@ def test_an_upload_over_the_limit_is_refused(
         headers = {"Content-Type": "multipart/form-data; boundary=x"}
         answer = api.post("/generators", content=chunks(), headers=headers)
     assert (answer.status_code, answer.json()["type"]) == (413, "/problems/too-large")
+    assert "LABELMINT_MAX_CHECKPOINT_BYTES" in answer.json()["detail"]
     assert kept(api_store) == []
 
 
@@ -272,6 +273,7 @@ def test_what_cannot_be_taken_is_refused_and_leaves_nothing(
     answer = post(api, part, data, **fields)
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
     assert words in answer.text
+    assert "Value error" not in answer.text
     assert kept(api_store) == []
 
 

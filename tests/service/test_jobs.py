@@ -1,6 +1,7 @@
 """Watching a job, stopping it, and taking what it made."""
 
 import io
+import re
 import threading
 import time
 import zipfile
@@ -72,6 +73,15 @@ def test_a_finished_job_links_to_what_it_made(api: httpx.Client, done: str) -> N
 def test_an_unknown_job_is_404(api: httpx.Client, job_id: str, rest: str) -> None:
     answer = api.get(f"/jobs/{job_id}{rest}")
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+
+
+@pytest.mark.parametrize("what", ["jobs", "projects", "generators"])
+def test_what_is_not_there_is_answered_with_where_to_look(api: httpx.Client, what: str) -> None:
+    detail = api.get(f"/{what}/nothing").json()["detail"]
+    assert detail.startswith(f"There is no such {what[:-1]}; ")
+    listing = re.search(r"GET (/\w+)", detail)
+    assert listing is not None
+    assert api.get(listing[1]).status_code == 200
 
 
 def test_jobs_are_listed_with_the_last_ones_first(api: httpx.Client, api_ledger: Ledger) -> None:

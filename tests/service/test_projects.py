@@ -121,6 +121,15 @@ def test_what_does_not_print_in_an_older_record_is_replaced(api: httpx.Client, a
     assert (view["name"], view["depth"]["unit"]) == ("Bears�[2J", "m�import os")
 
 
+@pytest.mark.parametrize("flip", [True, False, None])
+def test_a_project_tells_what_it_says_of_flipped_seeds(
+    api: httpx.Client, api_store: FileStore, flip: bool | None
+) -> None:
+    project = post_zip(api, zipped(good_files()), PROJECT | {"flip": flip}).json()
+    assert project["flip"] is flip
+    assert api.get(project["links"]["self"]).json()["flip"] is flip
+
+
 def test_fifty_seeds_of_other_sizes_are_fitted(api: httpx.Client, api_store: FileStore) -> None:
     files = good_files(49) | {
         "images/wide.JPG": image_bytes((200, 100), kind="JPEG"),

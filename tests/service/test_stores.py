@@ -14,7 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.stores import FileStore, InvalidKey, ObjectMissing, S3Store, Store, StoreUnavailable, open_store
+from service.stores import (
+    FileStore,
+    InvalidKey,
+    ObjectMissing,
+    S3Store,
+    Store,
+    StoreUnavailable,
+    absolute_url,
+    open_store,
+)
 from service.stores.keys import check_key
 
 PART = 16 * 2**20
@@ -305,3 +314,14 @@ def test_a_key_below_another_key_is_refused_by_files(tmp_path: Path) -> None:
 def test_other_urls_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r"store"):
         open_store(url)
+
+
+def test_an_absolute_url_leads_to_the_same_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a room").mkdir()
+    monkeypatch.chdir(tmp_path / "a room")
+    open_store("file://./data/my%20store").put("key", b"data")
+    whole = absolute_url("file://./data/my%20store")
+    monkeypatch.chdir(tmp_path)
+    assert open_store(whole).read("key") == b"data"
+    assert absolute_url(whole) == whole
+    assert absolute_url("s3://bucket/prefix") == "s3://bucket/prefix"

@@ -1,5 +1,6 @@
 """Fitting: once for every set of inputs, with a sheet and a report, and refused with words."""
 
+import re
 import sys
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import pytest
 import redis as redis_client
 import torch
 
+from models.fitting import twins
 from models.fitting.seed_labels import LabelTensors
 from models.fitting.training import train_labeler
 from models.fitting.twins import Twins, twins_of
@@ -145,13 +147,14 @@ def test_notes_tell_of_seeds_left_out_or_forced_of_advice_and_of_random_features
     report["seeds"][1]["included"] = False
     report["seeds"][2]["reason"] = "forced into the fit, though …"
     report["perceptual"]["weights"] = "random"
+    report["flipped"]["used"] = 3
     report["advice"] = ["one.", "two.", "three.", "four.", "five."]
     names = [seed.model_copy(update={"name": name}) for seed, name in zip(bench.project.seeds, "abc", strict=True)]
     project = bench.project.model_copy(update={"seeds": names})
     left_out, forced, *advice, more, random = fit_notes(report, project)
     assert "1 of 3 seeds" in left_out
-    assert "b (" in left_out
-    assert "c (" in forced
+    assert re.search(r" b \(seed 1, \d+\.\d dB\)\.$", left_out), "pictures call it seed 1"
+    assert " c (seed 2, " in forced
     assert "a (" not in forced
     assert advice == ["one.", "two.", "three."]
     assert "2 more" in more
@@ -162,9 +165,29 @@ def test_notes_tell_of_seeds_left_out_or_forced_of_advice_and_of_random_features
     asked = report["settings"]["refinement"]["steps"]
     fine[1]["psnr_db"], report["refinement_steps"] = 20.0, asked - 1
     far, short = fit_notes(report, project)
-    assert "b (20.0 dB)" in far
+    assert "b (seed 1, 20.0 dB)" in far
     assert "a (" not in far
     assert f"{asked - 1} of {asked} steps" in short
+
+
+def test_a_note_tells_that_flipped_seeds_are_rebuilt_too_badly_to_learn_from(
+    new_job: NewJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the project wants them outright."""
+    monkeypatch.setattr(twins, "TOLERANCE_DB", -100.0)
+    bench = new_job("job", count=1, shard_size=1)
+    project = bench.project.model_copy(update={"flip": True})
+    bench.store.put(ProjectRecord.key(PROJECT), project.model_dump_json().encode())
+    bench = new_job("again", count=1, shard_size=1)
+    report = read_report(bench.store, ensure_labeler(bench, replace(QUICK_FIT, steps=12)))
+    assert report["flipped"]["used"] == 0
+    told = (
+        f"{report['flipped']['psnr_db']:.1f} dB on average, and the seeds as they are {report['mean_psnr_db']:.1f} dB."
+    )
+    (note,) = [note for note in fit_notes(report, project) if "flipped" in note]
+    assert note.endswith(told)
+    report["flipped"]["used"] = 1
+    assert not [note for note in fit_notes(report, project) if "flipped" in note]
 
 
 class TestFitLock:

@@ -8,7 +8,7 @@ from service.label_schema import LabelKind, LabelSchema
 from service.requests import DatasetFormat
 from workers.formats.format import Description, Enclosures, Format, Worked, enclosed
 from workers.formats.members import Member, Spool
-from workers.formats.metadata import lines_of_labels, metadata_line
+from workers.formats.metadata import lines_of_labels, lines_of_scale, metadata_line
 
 _TASKS = {
     LabelKind.SEGMENTATION: "image-segmentation",
@@ -59,7 +59,8 @@ def _files(schema: LabelSchema) -> dict[str, str]:
 
 
 def _snippet(schema: LabelSchema) -> str:
-    lines = ["import numpy as np", "from datasets import load_dataset", ""]
+    lines = ["import json"] if schema.depth else []
+    lines += ["import numpy as np", "from datasets import load_dataset", "", *lines_of_scale(schema)]
     lines += ['for row in load_dataset("imagefolder", data_dir=".", split="train"):', '    image = row["image"]']
     return "\n".join(lines + lines_of_labels(schema, 'row["mask"]', 'row["depth"]'))
 

@@ -45,15 +45,27 @@ def coverage(facts: SampleFacts) -> list[float]:
     return [round(count / total, 6) for count in pixels]
 
 
+def lines_of_scale(schema: LabelSchema) -> list[str]:
+    """Lines of Python, which need `json`, that read from `dataset.json` what `depth_line` asks for."""
+    return (
+        ['scale = json.load(open("dataset.json"))["depth"]["scale"]  # its unit stands beside it']
+        if schema.depth
+        else []
+    )
+
+
+def depth_line(picture: str) -> str:
+    """A line of Python that makes numbers of the depth in `picture`, in a loop after `lines_of_scale`."""
+    return f"    depth = np.array({picture}) * scale  # in its unit; 0 is not known"
+
+
 def lines_of_labels(schema: LabelSchema, mask: str, depth: str) -> list[str]:
     """Lines of Python that take the labels out of a `row` of the metadata; `mask` and `depth` open their pictures."""
     lines = []
     if schema.classes:
         lines.append(f"    mask = np.array({mask})  # class of each pixel; 255 is ignored")
     if schema.depth:
-        lines.append(
-            f"    depth = np.array({depth}) * {schema.depth.scale!r}  # in {schema.depth.unit}; 0 is not known"
-        )
+        lines.append(depth_line(depth))
     if schema.keypoints:
         lines.append('    keypoints = row["keypoints"]  # x, y, visibility of each point')
     if schema.attributes:

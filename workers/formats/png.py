@@ -6,7 +6,7 @@ from service.label_schema import LabelSchema
 from service.requests import DatasetFormat
 from workers.formats.format import Description, Enclosures, Format, Worked, enclosed
 from workers.formats.members import Member, Spool
-from workers.formats.metadata import lines_of_labels, metadata_line
+from workers.formats.metadata import lines_of_labels, lines_of_scale, metadata_line
 
 
 def _members(samples: Iterable[Worked[None]], description: Description, enclosures: Enclosures) -> Iterator[Member]:
@@ -37,8 +37,9 @@ def _files(schema: LabelSchema) -> dict[str, str]:
 
 
 def _snippet(schema: LabelSchema) -> str:
-    lines = ["import json", "import numpy as np", "from PIL import Image", "", 'for line in open("metadata.jsonl"):']
-    lines += ["    row = json.loads(line)", '    image = np.array(Image.open(row["file_name"]))']
+    lines = ["import json", "import numpy as np", "from PIL import Image", "", *lines_of_scale(schema)]
+    lines += ['for line in open("metadata.jsonl"):', "    row = json.loads(line)"]
+    lines += ['    image = np.array(Image.open(row["file_name"]))']
     lines += lines_of_labels(schema, 'Image.open(row["mask_file_name"])', 'Image.open(row["depth_file_name"])')
     return "\n".join(lines)
 

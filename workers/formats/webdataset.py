@@ -7,6 +7,7 @@ from service.label_schema import LabelSchema
 from service.requests import DatasetFormat
 from workers.formats.format import Description, Enclosures, Format, Worked, enclosed
 from workers.formats.members import Member, Spool
+from workers.formats.metadata import depth_line, lines_of_scale
 from workers.tars import PackedSample, ShardWriter
 
 _MOST_SAMPLES = 1000
@@ -81,6 +82,7 @@ def _files(schema: LabelSchema) -> dict[str, str]:
 
 def _snippet(schema: LabelSchema) -> str:
     lines = ["import glob, io, json", "import numpy as np", "import webdataset", "from PIL import Image", ""]
+    lines += lines_of_scale(schema)
     lines += ['dataset = webdataset.WebDataset(sorted(glob.glob("train-*.tar")), shardshuffle=False)']
     lines += ['for sample in dataset.rename(image="image.png;image.jpg;image.webp"):']
     lines += ['    image = Image.open(io.BytesIO(sample["image"]))', '    facts = json.loads(sample["json"])']
@@ -88,8 +90,7 @@ def _snippet(schema: LabelSchema) -> str:
         load = 'np.array(Image.open(io.BytesIO(sample["segmentation.png"])))'
         lines.append(f"    mask = {load}  # class of each pixel; 255 is ignored")
     if schema.depth:
-        load = f'np.array(Image.open(io.BytesIO(sample["depth.png"]))) * {schema.depth.scale!r}'
-        lines.append(f"    depth = {load}  # in {schema.depth.unit}; 0 is not known")
+        lines.append(depth_line('Image.open(io.BytesIO(sample["depth.png"]))'))
     if schema.keypoints:
         lines.append('    keypoints = facts["keypoints"]  # x, y, visibility of each point')
     if schema.attributes:

@@ -1,11 +1,15 @@
 """The way to load a dataset that its card tells works, for every format and all sorts of labels."""
 
+import io
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from service.dataset_formats import suits
-from service.label_schema import LabelSchema
+from service.label_schema import DepthSchema, LabelSchema
 from service.requests import DatasetFormat, GenerateRequest, ImageFormat, Split
 from tests.workers.packing import EVERY_KIND, PROJECT, PackingWorld
 from workers.formats import FORMATS
@@ -59,3 +63,25 @@ def test_every_card_tells_how_to_load_its_zip(
         loaded: dict[str, object] = {}
         exec(compile(snippet, f"{layout} snippet", "exec"), loaded)  # noqa: S102
         assert loaded.keys() & LOADED[layout], "the loop was never entered"
+
+
+DOCUMENTATION = (Path(__file__).parents[3] / "docs" / "formats.md").read_text()
+
+
+@pytest.mark.parametrize("layout", [DatasetFormat.PNG, DatasetFormat.HUGGINGFACE, DatasetFormat.WEBDATASET])
+def test_what_the_documentation_shows_takes_the_scale_of_depth_from_the_dataset(
+    packing_world: PackingWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: DatasetFormat
+) -> None:
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    scale = 0.037
+    schema = EVERY_KIND.model_copy(update={"depth": DepthSchema(unit="mm", scale=scale, minimum=1.0, maximum=4.0)})
+    job, drawn = packing_world.packed(GenerateRequest(project_id=PROJECT, count=3, formats=[layout]), schema)
+    monkeypatch.chdir(packing_world.unpacked(job, layout, tmp_path / "unpacked"))
+    snippet = re.search(rf"^## `{layout}`$.*?^```python\n(.*?)^```$", DOCUMENTATION, re.DOTALL | re.MULTILINE)
+    assert snippet is not None
+    loaded: dict[str, object] = {}
+    exec(compile(snippet[1], f"{layout} in the documentation", "exec"), loaded)  # noqa: S102
+    depth = drawn[-1].packed.depth
+    assert depth is not None
+    with Image.open(io.BytesIO(depth)) as picture:
+        assert np.allclose(loaded["depth"], np.array(picture) * scale)  # type: ignore[arg-type]
