@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from multiprocessing import get_context
@@ -21,6 +22,7 @@ from service.records import GeneratorRecord, generator_key, samples_file
 from service.settings import Settings
 from service.stores import open_store
 from service.stores.protocol import ObjectMissing, Store
+from workers.lifeline import die_with_parent
 from workers.local_generators import FILES, WEIGHTS, file_sha256
 from workers.sample_grid import TRUNCATIONS, sample_grid
 
@@ -144,14 +146,15 @@ def prepare_in_child(settings: Settings) -> None:
     Both call on torch or CUDA, which a worker must not before it forks. Raises `RuntimeError` if either fails; the
     child has then said why on stderr.
     """
-    child = get_context("fork").Process(target=_prepare, args=(settings,))
+    child = get_context("fork").Process(target=_prepare, args=(settings, os.getpid()))
     child.start()
     child.join()
     if child.exitcode != 0:
         raise RuntimeError("the worker cannot start")
 
 
-def _prepare(settings: Settings) -> None:
+def _prepare(settings: Settings, parent_pid: int) -> None:
+    die_with_parent(parent_pid)
     try:
         choose_device(settings.device)
     except ValueError as refusal:
