@@ -12,6 +12,7 @@ from service.ledger import JobMissing
 from service.records import now, upload_key
 from service.stores.protocol import ObjectMissing
 from workers.leftovers import remove_leftovers
+from workers.outages import outlasting_outages
 from workers.public_errors import JobFailure
 from workers.workbench import Workbench, run_body, workbench
 
@@ -24,7 +25,7 @@ def run_upload_body(
 ) -> None:
     """`run_body`, after which the upload is removed if the job has ended and no other one waits for it."""
     run_body(job_id, body, rescue)
-    with workbench(job_id) as bench:
+    with outlasting_outages(), workbench(job_id) as bench:
         try:
             job = bench.ledger.get(job_id)
         except JobMissing:

@@ -14,4 +14,5 @@ def recover(ledger: Ledger, queue: JobQueue) -> int:
     for job in ledger.unfinished():
         queue.enqueue_job(job)
         jobs += 1
+    queue.mark_complete()
     return jobs

@@ -27,6 +27,24 @@ def linger(job_id: str, tally: str) -> None:
         time.sleep(60)
 
 
+def linger_always(job_id: str, tally: str) -> None:
+    """Count the call, and take a minute."""
+    _count(tally)
+    time.sleep(60)
+
+
+def go_on_when_told(job_id: str, tally: str) -> None:
+    """Count the call, do without store and Redis until there is a file `go` beside the tally, and succeed."""
+
+    def body(bench: Workbench) -> None:
+        _count(tally)
+        while not Path(tally).with_name("go").exists():
+            time.sleep(0.1)
+        bench.ledger.succeed(job_id, {})
+
+    run_body(job_id, body)
+
+
 def break_unforeseen(job_id: str, tally: str) -> None:
     """Count the call, and raise what no job body is supposed to let out."""
     _count(tally)
@@ -47,6 +65,16 @@ def lose_the_store_once(job_id: str, tally: str) -> None:
         if calls == 1:
             raise StoreUnavailable("for a moment")
         bench.ledger.succeed(job_id, {})
+
+    run_body(job_id, body)
+
+
+def lose_the_store(job_id: str, tally: str) -> None:
+    """Count the call, and never get anything from the store."""
+    _count(tally)
+
+    def body(bench: Workbench) -> None:
+        raise StoreUnavailable("for good")
 
     run_body(job_id, body)
 

@@ -13,12 +13,13 @@ from rq import Queue, Retry
 from rq.serializers import JSONSerializer
 
 from service.ledger import Ledger
-from service.queue import QUEUE_NAME
+from service.queue import QUEUE_NAME, JobQueue
 from service.records import JobRecord, JobState
 from service.requests import GenerateRequest
 from service.settings import Settings
 from service.stores import FileStore
-from tests.workers.processes import children_of, kill, running, wait_for
+from tests.workers import processes
+from tests.workers.processes import children_of, kill, wait_for
 from workers.health import is_healthy
 from workers.lifeline import is_running
 
@@ -28,6 +29,7 @@ Start = Callable[[], AbstractContextManager[Popen[bytes]]]
 @pytest.fixture
 def ledger(store: FileStore, redis: redis_client.Redis) -> Ledger:
     ledger = Ledger(store, redis, 3600)
+    JobQueue(redis).mark_complete()
     ledger.accept(JobRecord(id="job", request=GenerateRequest(project_id="none", count=1)))
     ledger.start("job")
     return ledger
@@ -58,9 +60,7 @@ def enqueue(redis: redis_client.Redis, tally: Path) -> Callable[[str], None]:
 def light_worker(settings: Settings, tmp_path: Path) -> Start:
     @contextmanager
     def start() -> Iterator[Popen[bytes]]:
-        command = ["-m", "tests.workers.light_worker", settings.store_url, str(settings.redis_url)]
-        environment = {"LABELMINT_STORE_URL": settings.store_url, "LABELMINT_REDIS_URL": str(settings.redis_url)}
-        with running(command, tmp_path / "worker.log", **environment) as process:
+        with processes.light_worker(settings, tmp_path / "worker.log") as process:
             yield process
 
     return start
