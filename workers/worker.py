@@ -1,8 +1,11 @@
 """The worker process: takes parts of jobs from the queue and runs each in a child of its own."""
 
 import os
+import signal
+import threading
 import time
 from contextlib import suppress
+from types import FrameType
 
 import redis
 import structlog
@@ -12,6 +15,7 @@ from rq.executions import ExecutionRegistry
 from rq.job import Job, JobStatus
 from rq.queue import Queue
 from rq.serializers import JSONSerializer
+from rq.timeouts import HorseMonitorTimeoutException
 from rq.utils import now
 from rq.worker import Worker
 
@@ -22,6 +26,7 @@ from service.stores import open_store
 from service.stores.protocol import StoreUnavailable
 from workers.lifeline import die_with_parent, is_running
 from workers.sweep import LIFE_S, Sweeper, place
+from workers.training_starts import Starts, run_folder
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +48,8 @@ class ForkingWorker(Worker):
     A child dies with its worker: nobody is left to watch over its time limit or to learn of its end. But neither dies
     for want of Redis: a worker goes on watching without, and says again who it is and what it does to a Redis that has
     forgotten it. If another worker has the part by then, it abandons its own child and quits.
+
+    Told to stop, it lets the part end, but for no longer than the settings allow, or until it is told again.
     """
 
     log_result_lifespan = False
@@ -58,8 +65,9 @@ class ForkingWorker(Worker):
             maintenance_interval=_BEAT_S - 1,
             work_horse_killed_handler=self._on_child_killed,
         )
-        self._ledger = ledger
+        self._ledger, self._settings = ledger, settings
         self._sweeper = Sweeper(connection, ledger, JobQueue(connection, settings))
+        self._part: Job | None = None
 
     def heartbeat(
         self,
@@ -93,7 +101,7 @@ class ForkingWorker(Worker):
 
     def fork_work_horse(self, job: Job, queue: Queue) -> None:
         """Start the child that runs `job`."""
-        self._own_pid = os.getpid()
+        self._own_pid, self._part = os.getpid(), job
         super().fork_work_horse(job, queue)
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
@@ -115,10 +123,29 @@ class ForkingWorker(Worker):
                 self._horse_pid = child  # RQ forgets it once the child has ended
                 time.sleep(_AGAIN_AFTER_S)
 
+    def handle_warm_shutdown_request(self) -> None:
+        """RQ's hook for the first signal: see to it that there is a second one in time."""
+        super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]
+        again = (threading.main_thread().ident, signal.SIGTERM)
+        timer = threading.Timer(self._settings.stop_grace_s, signal.pthread_kill, again)
+        timer.daemon = True
+        timer.start()
+
     def set_shutdown_requested_date(self) -> None:
         """Note in Redis that the worker is to stop; without Redis it stops all the same."""
         with suppress(*_UNREACHABLE):
             super().set_shutdown_requested_date()  # type: ignore[no-untyped-call]
+
+    def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
+        """The second signal: abandon the part and raise `SystemExit`. One within a second of the first is ignored."""
+        child = self.horse_pid
+        try:
+            super().request_force_stop(signum, frame)
+        except (SystemExit, HorseMonitorTimeoutException):  # RQ's own alarm may go off while it waits for the child
+            if child and self._part is not None:
+                # No part but a training has such a folder. To be stopped is not to fail.
+                Starts(run_folder(self._settings.data_dir, str(self._part.args[0]))).forgive()
+            raise SystemExit from None
 
     def _is_forgotten(self) -> bool:
         return not self.connection.hexists(self.key, "birth")

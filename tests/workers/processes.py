@@ -57,7 +57,7 @@ def light_worker(
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    names = ("store_url", "s3_endpoint_url", "redis_url", "data_dir", "job_ttl_s")
+    names = ("store_url", "s3_endpoint_url", "redis_url", "data_dir", "job_ttl_s", "stop_grace_s")
     names += ("encoder_steps", "import_memory_bytes")
     given = {name: getattr(settings, name) for name in names}
     return {f"LABELMINT_{name.upper()}": str(value) for name, value in given.items() if value is not None}
