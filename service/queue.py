@@ -22,6 +22,9 @@ TRAIN_RETRIES = 1000
 """A training may take two weeks, in which many a worker is stopped or lost. Its body counts for itself how often it
 began without getting any further, and gives up then."""
 
+_COMPLETE = "labelmint:complete"
+"""Is there as long as Redis remembers."""
+
 SAMPLES = "workers.generator_samples.run"
 """The one part that belongs to no job: its first argument is a generator's id."""
 
@@ -84,6 +87,14 @@ class JobQueue:
         """Have `workers.generator_samples.run(generator_id, truncation)` called. Returns the part's id."""
         part = f"{generator_id}-{samples_file(truncation).removesuffix('.png').replace('.', '-')}"
         return self._enqueue(part, SAMPLES, (generator_id, truncation), self._settings.shard_timeout_s)
+
+    def is_blank(self) -> bool:
+        """Whether Redis has lost what was enqueued, and nobody has said since that it knows of all there is to do."""
+        return not self._redis.exists(_COMPLETE)
+
+    def mark_complete(self) -> None:
+        """Say that all there is to do has been enqueued, or was before."""
+        self._redis.set(_COMPLETE, 1)
 
     def ping(self) -> None:
         """Raises an error of Redis if it cannot be reached."""

@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     shard_timeout_s: int = Field(default=3600, ge=1)
     package_timeout_s: int = Field(default=6 * 3600, ge=1)
     shard_size: int | None = Field(default=None, ge=1, description="Samples per shard; None: chosen from `count`")
+    stop_grace_s: int = Field(
+        default=100, ge=2, description="How long a worker that is told to stop lets its part go on"
+    )
     job_ttl_s: int = Field(
         default=7 * 24 * 3600, ge=60, description="How long Redis remembers a finished job's progress"
     )

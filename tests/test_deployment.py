@@ -90,6 +90,12 @@ def test_compose_takes_up_unfinished_jobs_at_every_start() -> None:
     assert facts["environment"] == COMPOSE["services"]["api"]["environment"]
 
 
+def test_a_worker_gives_its_part_back_before_compose_kills_it() -> None:
+    minutes = re.fullmatch(r"(\d+)m", COMPOSE["services"]["worker"]["stop_grace_period"])
+    assert minutes
+    assert Settings.model_fields["stop_grace_s"].default <= 60 * int(minutes[1]) - 15
+
+
 @pytest.mark.parametrize("dockerfile", sorted((ROOT / "docker").glob("*.Dockerfile")), ids=lambda path: path.name)
 def test_images_copy_what_is_there_and_do_not_run_as_root(dockerfile: Path) -> None:
     lines = dockerfile.read_text().splitlines()

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import redis
-
 from models.bundle import load_generator
 from models.training.folder_lock import FolderBusy
 from models.training.images import TooFewImages
@@ -20,9 +18,9 @@ from models.training.trainer import TrainingProgress
 from service.generators import find_generator
 from service.records import Phase, preview_key
 from service.requests import TrainRequest
-from service.stores.protocol import StoreUnavailable
 from workers.generator_uploads import drop_forgotten_uploads, fetch_upload, run_upload_body
 from workers.local_generators import WEIGHTS, fetch_generator
+from workers.outages import OUTAGES
 from workers.public_errors import JobFailure, public_error
 from workers.publish import CPU
 from workers.throttle import Throttle
@@ -39,9 +37,7 @@ _SHARE_OF_TIME = 0.97
 """Of the time limit; what is left is for publishing what was reached."""
 
 RETRY_AFTER_S = 10.0
-"""A training that lacks the store, Redis or its folder waits this long before it is put back into the queue."""
-
-_OUTAGES = (StoreUnavailable, redis.RedisError)
+"""A training that lacks its folder waits this long before it is put back into the queue."""
 
 
 def run(job_id: str) -> None:
@@ -56,9 +52,6 @@ def train(bench: Workbench) -> None:
     """
     try:
         _make(bench)
-    except _OUTAGES:
-        time.sleep(RETRY_AFTER_S)
-        raise
     except FolderBusy:
         time.sleep(RETRY_AFTER_S)
         message = "The worker that had this training before has not let go of it yet. Send the request again."
@@ -90,7 +83,7 @@ def _train(bench: Workbench, request: TrainRequest) -> None:
         _go_on(bench, request, folder)
     except Cancelled:
         raise
-    except (*_OUTAGES, FolderBusy):
+    except (*OUTAGES, FolderBusy):
         starts.forgive()
         raise
     except Exception as failure:
@@ -217,7 +210,7 @@ def _bearing_outages(what: str) -> Iterator[None]:
     """Log that the store or Redis cannot be reached, and go on: it is tried again at the next report."""
     try:
         yield
-    except _OUTAGES as outage:
+    except OUTAGES as outage:
         log.warning("put off while a service is out", what=what, reason=str(outage))
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -12,12 +11,13 @@ from service.generators import drop_upload, generators_lock
 from service.ledger import JobMissing
 from service.records import now, upload_key
 from service.stores.protocol import ObjectMissing
+from workers.leftovers import remove_old_folders
+from workers.outages import outlasting_outages
 from workers.public_errors import JobFailure
 from workers.workbench import Workbench, run_body, workbench
 
 _CHUNK = 2**20
 _FORGOTTEN_AFTER = timedelta(hours=1)
-_LEFT_AFTER_S = 24 * 3600
 
 
 def run_upload_body(
@@ -25,7 +25,7 @@ def run_upload_body(
 ) -> None:
     """`run_body`, after which the upload is removed if the job has ended and no other one waits for it."""
     run_body(job_id, body, rescue)
-    with workbench(job_id) as bench:
+    with outlasting_outages(), workbench(job_id) as bench:
         try:
             job = bench.ledger.get(job_id)
         except JobMissing:
@@ -69,9 +69,7 @@ def scratch_folder(bench: Workbench, name: str) -> Iterator[Path]:
     folder = parent / bench.job_id
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for left in parent.iterdir():
-        if left.stat().st_mtime < time.time() - _LEFT_AFTER_S:
-            shutil.rmtree(left, ignore_errors=True)
+    remove_old_folders(parent)
     try:
         yield folder
     finally:

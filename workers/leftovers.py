@@ -1,6 +1,10 @@
-"""What workers that died had begun to write to the store, removed by those that start."""
+"""What workers that died left behind, in the store and on this machine's disk."""
 
+import shutil
+import time
+from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 
 import structlog
 
@@ -12,7 +16,7 @@ log = structlog.get_logger(__name__)
 _DAY_S = 24 * 3600
 
 
-def drop_leftovers(store: Store, settings: Settings) -> None:
+def drop_half_written(store: Store, settings: Settings) -> None:
     """Remove half-written objects that are older than a day and than any part of a job may write at one.
 
     A store that does not allow it keeps them; the log says so.
@@ -26,3 +30,11 @@ def drop_leftovers(store: Store, settings: Settings) -> None:
         return
     if count:
         log.info("removed half-written objects", count=count)
+
+
+def remove_old_folders(parent: Path, pattern: str = "*") -> None:
+    """Remove the folders in `parent` whose names match `pattern` and that nobody has written to for a day."""
+    for folder in parent.glob(pattern):
+        with suppress(FileNotFoundError):  # another worker may be removing it, too
+            if folder.stat().st_mtime < time.time() - _DAY_S:
+                shutil.rmtree(folder, ignore_errors=True)

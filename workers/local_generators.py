@@ -7,11 +7,14 @@ from pathlib import Path
 
 from service.records import GeneratorRecord
 from service.stores.protocol import Store
+from workers.leftovers import remove_old_folders
 from workers.public_errors import JobFailure
 
 WEIGHTS = "weights.safetensors"
 FILES = (WEIGHTS, "encoder.safetensors", "latents.safetensors")
 """What a generator consists of; only the weights must be there."""
+
+_STAGING = ".fetch-"
 
 
 def fetch_generator(store: Store, record: GeneratorRecord, cache: Path) -> Path:
@@ -29,7 +32,8 @@ def fetch_generator(store: Store, record: GeneratorRecord, cache: Path) -> Path:
         return folder
 
     cache.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".fetch-", dir=cache))
+    remove_old_folders(cache, f"{_STAGING}*")
+    staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=cache))
     try:
         for stored in files:
             with store.open(stored.key) as source, (staging / stored.key.removeprefix(prefix)).open("wb") as target:

@@ -71,7 +71,8 @@ def public_error(exc: BaseException) -> JobError:
         return JobError(
             code="store-unavailable",
             message="The object store or the worker's disk refused a read or a write. Send the request again once it "
-            "is back.",
+            "is back. If it seems to be there, its address, its bucket or the worker's rights in it may be wrong: the "
+            "worker's log has its answer.",
             retry=True,
         )
     return JobError(

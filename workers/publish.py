@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -23,6 +24,7 @@ from service.records import GeneratorRecord, generator_key, samples_file
 from service.settings import Settings
 from service.stores import open_store
 from service.stores.protocol import ObjectMissing, Store
+from workers.lifeline import die_with_parent
 from workers.local_generators import FILES, WEIGHTS, file_sha256
 from workers.sample_grid import TRUNCATIONS, sample_grid
 
@@ -149,14 +151,15 @@ def prepare_in_child(settings: Settings) -> None:
     fork = get_context("fork")
     refusals, refuse = fork.Pipe(duplex=False)
     with refusals, refuse:
-        child = fork.Process(target=_prepare, args=(settings, refuse))
+        child = fork.Process(target=_prepare, args=(settings, refuse, os.getpid()))
         child.start()
         child.join()
         if child.exitcode != 0:
             raise RuntimeError(refusals.recv() if refusals.poll() else "the worker cannot start")
 
 
-def _prepare(settings: Settings, refuse: Connection) -> None:
+def _prepare(settings: Settings, refuse: Connection, parent_pid: int) -> None:
+    die_with_parent(parent_pid)
     with _named_to(refuse, "LABELMINT_DEVICE"):
         choose_device(settings.device)
     if settings.lpips_weights is not None:

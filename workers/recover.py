@@ -21,4 +21,5 @@ def recover(ledger: Ledger, queue: JobQueue) -> int:
         else:
             queue.enqueue_job(job)
             jobs += 1
+    queue.mark_complete()
     return jobs

@@ -21,12 +21,17 @@ from rq.utils import as_text
 from rq.worker import Worker
 
 from service.ledger import JobMissing, Ledger
-from service.queue import QUEUE_NAME, SAMPLES
+from service.queue import QUEUE_NAME, SAMPLES, JobQueue
 from service.stores.protocol import StoreUnavailable
 from workers.lifeline import is_running
+from workers.outages import last_outage
 from workers.public_errors import WORKER_LOST
+from workers.recover import recover
 
 log = structlog.get_logger(__name__)
+
+LIFE_S = 20
+"""A worker that gave no sign of life for this long counts as dead, wherever it runs."""
 
 _LOCK_LIFE_S = 20
 _TAKEN_GRACE_S = 5.0
@@ -47,6 +52,8 @@ class Sweeper:
 
     connection: redis.Redis
     ledger: Ledger
+    queue: JobQueue
+    _blank_since: float | None = None
     _taken_since: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -55,7 +62,10 @@ class Sweeper:
         self._failed = FailedJobRegistry(queue=self._queue)
 
     def sweep(self) -> None:
-        """Requeue the parts of dead workers, fail the jobs whose parts have no retries left, and drop stale entries."""
+        """Requeue the parts of dead workers, fail the jobs whose parts have no retries left, and drop stale entries.
+
+        Where Redis has lost everything, take up all unfinished jobs again.
+        """
         lock = self.connection.lock("labelmint:sweep", timeout=_LOCK_LIFE_S, raise_on_release_error=False)
         if not lock.acquire(blocking=False):
             return
@@ -65,6 +75,7 @@ class Sweeper:
             self._settle_failed_parts()
             clean_registries(self._queue)
             worker_registration.clean_worker_registry(self._queue)
+            self._recover_from_loss()
         finally:
             lock.release()
 
@@ -73,9 +84,19 @@ class Sweeper:
         if part.func_name == SAMPLES:
             return
         try:
-            self.ledger.fail(part.args[0], WORKER_LOST)
+            self.ledger.fail(part.args[0], last_outage(part) or WORKER_LOST)
         except JobMissing:
             return
+
+    def _recover_from_loss(self) -> None:
+        """Only after all living workers had time to say what they are at: nothing is to run twice."""
+        if not self.queue.is_blank():
+            self._blank_since = None
+            return
+        moment = time.monotonic()
+        self._blank_since = self._blank_since if self._blank_since is not None else moment
+        if moment - self._blank_since >= LIFE_S:
+            log.warning("Redis had lost everything", jobs=recover(self.ledger, self.queue))
 
     def _requeue_parts_of_dead_workers(self) -> None:
         for job_id, execution_id in self._started.get_job_and_execution_ids(cleanup=False):

@@ -3,8 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import redis
-
 from models.device import choose_device
 from models.distances.statistics import Distance
 from models.training.images import MINIMUM, PreparationReport
@@ -15,8 +13,8 @@ from service.ledger import JobMissing
 from service.printed import shortened_text
 from service.records import JobRecord, JobState, training_key
 from service.requests import TrainRequest
-from service.stores.protocol import StoreUnavailable
 from workers.local_generators import WEIGHTS
+from workers.outages import OUTAGES
 from workers.publish import publish_generator
 from workers.training_files import drop_run, fetch_run, known_runs, training_folder
 from workers.workbench import Workbench, log
@@ -92,7 +90,7 @@ def drop_forgotten_runs(bench: Workbench) -> None:
                     continue
                 _publish_best(other)
             drop_run(other)
-        except (StoreUnavailable, redis.RedisError):
+        except OUTAGES:
             raise
         except Exception:  # noqa: BLE001 (it is another job's, and no reason to fail this one)
             log.exception("a forgotten training cannot be published", run=job_id)

@@ -9,6 +9,7 @@ import torch
 from models.training.checkpoints import NEWEST, PREVIOUS, has_checkpoint, read_checkpoint
 from service.records import training_key
 from service.stores.protocol import ObjectMissing, Store
+from workers.training_starts import run_folder
 from workers.workbench import Workbench, log
 
 _FACTS = "facts.json"
@@ -25,7 +26,7 @@ _KEPT = (
 
 def training_folder(bench: Workbench) -> Path:
     """Where this machine keeps the job's run; made if need be."""
-    folder = bench.settings.data_dir / "trainings" / bench.job_id
+    folder = run_folder(bench.settings.data_dir, bench.job_id)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -12,6 +12,11 @@ MOST_STARTS = 3
 """From the same checkpoint."""
 
 
+def run_folder(data_dir: Path, job_id: str) -> Path:
+    """Where a machine keeps the run of a training; it need not be there."""
+    return data_dir / "trainings" / job_id
+
+
 class _Known(Record):
     shown: int
     starts: int
@@ -22,7 +27,7 @@ class Starts:
     """The count in the run's folder. It begins anew with every checkpoint that knows more images."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder`: of the run; it exists."""
+        """`folder`: of the run. Where there is none, nothing was counted, and nothing can be."""
         self._path = folder / "starts.json"
 
     def count(self, shown: int) -> None:
@@ -41,7 +46,7 @@ class Starts:
         self._write(known.model_copy(update={"starts": known.starts + 1, "error": WORKER_LOST}))
 
     def forgive(self) -> None:
-        """Take the last start back: what ended it was no fault of the training."""
+        """Take the last start back, if there was one: what ended it was no fault of the training."""
         known = self._read()
         if known is not None:
             self._write(known.model_copy(update={"starts": max(0, known.starts - 1)}))

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import redis
 import structlog
-from rq import get_current_job
 
 from service.generators import find_generator
 from service.ledger import JobMissing, Ledger
@@ -18,7 +17,8 @@ from service.records import GeneratorRecord, JobRecord, Phase, ProjectRecord
 from service.redis_client import connect
 from service.settings import Settings, get_settings
 from service.stores import open_store
-from service.stores.protocol import Store, StoreUnavailable
+from service.stores.protocol import Store
+from workers.outages import OUTAGES, is_tried_again, outlasting_outages
 from workers.public_errors import JobFailure, public_error
 from workers.throttle import Throttle
 
@@ -115,9 +115,9 @@ def run_body(job_id: str, body: Callable[[Workbench], None], rescue: Callable[[W
     job's state. A job that is over already (cancelled, or failed by another shard) is left alone.
 
     `rescue` keeps what was reached. It is called before a cancellation or a failure for good is recorded, wherever it
-    came up. Without the store or Redis the part is retried as a whole, and then `rescue` is called again.
+    came up. Without the store or Redis the whole part is retried after a while, and `rescue` is called again.
     """
-    with workbench(job_id) as bench, structlog.contextvars.bound_contextvars(job=job_id):
+    with structlog.contextvars.bound_contextvars(job=job_id), outlasting_outages(), workbench(job_id) as bench:
         if _is_over(bench.ledger, job_id):
             return
         try:
@@ -130,7 +130,7 @@ def run_body(job_id: str, body: Callable[[Workbench], None], rescue: Callable[[W
         except Exception as failure:  # the boundary: whatever it is, the user gets an answer
             error = public_error(failure)
             log.exception("job body failed", code=error.code)
-            if error.retry and _retries_left() > 0:
+            if error.retry and is_tried_again(failure):
                 raise
             _rescue(bench, rescue)
             bench.ledger.fail(job_id, error)  # a job that has ended already, say with a result, stays as it ended
@@ -141,7 +141,7 @@ def _rescue(bench: Workbench, rescue: Callable[[Workbench], None] | None) -> Non
         if rescue is not None:
             rescue(bench)
     except Exception as failure:  # the job's own end is what the user asked about
-        if isinstance(failure, StoreUnavailable | redis.RedisError) and _retries_left() > 0:
+        if isinstance(failure, OUTAGES) and is_tried_again(failure):
             raise
         log.exception("what was reached could not be kept")
 
@@ -151,8 +151,3 @@ def _is_over(ledger: Ledger, job_id: str) -> bool:
         return ledger.get(job_id).state.is_terminal
     except JobMissing:
         return True
-
-
-def _retries_left() -> int:
-    rq_job = get_current_job()
-    return (rq_job.retries_left or 0) if rq_job is not None else 0

@@ -28,6 +28,24 @@ def linger(job_id: str, tally: str) -> None:
         time.sleep(60)
 
 
+def linger_always(job_id: str, tally: str) -> None:
+    """Count the call, and take a minute."""
+    _count(tally)
+    time.sleep(60)
+
+
+def go_on_when_told(job_id: str, tally: str) -> None:
+    """Count the call, do without store and Redis until there is a file `go` beside the tally, and succeed."""
+
+    def body(bench: Workbench) -> None:
+        _count(tally)
+        while not Path(tally).with_name("go").exists():
+            time.sleep(0.1)
+        bench.ledger.succeed(job_id, {})
+
+    run_body(job_id, body)
+
+
 def break_unforeseen(job_id: str, tally: str) -> None:
     """Count the call, and raise what no job body is supposed to let out."""
     _count(tally)
@@ -59,6 +77,16 @@ def pack_spread(job_id: str, tally: str) -> None:
     process_map.WORTH_S, process_map.usable_cores = 0.0, lambda: 2
     package.run(job_id)
     Path(tally).write_text(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime))
+
+
+def lose_the_store(job_id: str, tally: str) -> None:
+    """Count the call, and never get anything from the store."""
+    _count(tally)
+
+    def body(bench: Workbench) -> None:
+        raise StoreUnavailable("for good")
+
+    run_body(job_id, body)
 
 
 def _count(tally: str) -> int:

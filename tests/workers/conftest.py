@@ -102,6 +102,7 @@ def quick_training(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     monkeypatch.setattr("workers.workbench.get_settings", lambda: settings)
     monkeypatch.setattr(generator_train, "PROGRESS_INTERVAL_S", 0.0)
     monkeypatch.setattr(generator_train, "RETRY_AFTER_S", 0.0)
+    monkeypatch.setattr("workers.outages.PAUSE_S", 0.0)
 
 
 @pytest.fixture

@@ -1,13 +1,22 @@
-"""`python -m tests.workers.light_worker STORE_URL REDIS_URL`: a worker that loads no torch, to test the machinery."""
+"""`python -m tests.workers.light_worker [PAUSE_S PATIENCE_S]`: a worker that loads no torch, to test the machinery.
+
+Its settings are the environment's. After an outage it pauses for PAUSE_S, and forgives them for PATIENCE_S.
+"""
 
 import sys
 
 from service.ledger import Ledger
 from service.redis_client import connect
+from service.settings import get_settings
 from service.stores import open_store
 from tests.workers import bodies as bodies
+from workers import outages
 from workers.worker import ForkingWorker
 
 if __name__ == "__main__":
-    connection = connect(sys.argv[2])
-    ForkingWorker(connection, Ledger(open_store(sys.argv[1]), connection, 3600)).work(logging_level="INFO")
+    if len(sys.argv) > 1:
+        outages.PAUSE_S, outages.PATIENCE_S = map(float, sys.argv[1:])
+    settings = get_settings()
+    connection = connect(str(settings.redis_url))
+    ledger = Ledger(open_store(settings.store_url, settings.s3_endpoint_url), connection, 3600)
+    ForkingWorker(connection, ledger, settings).work(logging_level="INFO")

@@ -42,10 +42,25 @@ def running(command: list[str], log: Path, **environment: str) -> Iterator[subpr
 @contextmanager
 def worker(settings: Settings, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A `labelmint worker` with these settings."""
-    names = ("store_url", "redis_url", "data_dir", "job_ttl_s", "encoder_steps", "import_memory_bytes")
-    environment = {f"LABELMINT_{name.upper()}": str(getattr(settings, name)) for name in names}
-    with running(["-m", "labelmint", "worker"], log, LABELMINT_DEVICE="cpu", **environment) as process:
+    with running(["-m", "labelmint", "worker"], log, LABELMINT_DEVICE="cpu", **_environment(settings)) as process:
         yield process
+
+
+@contextmanager
+def light_worker(
+    settings: Settings, log: Path, pause_s: float = 0.2, patience_s: float = 3600.0
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker that runs the bodies of tests. It waits `pause_s` after an outage, and bears them for `patience_s`."""
+    command = ["-m", "tests.workers.light_worker", str(pause_s), str(patience_s)]
+    with running(command, log, **_environment(settings)) as process:
+        yield process
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    names = ("store_url", "s3_endpoint_url", "redis_url", "data_dir", "job_ttl_s", "stop_grace_s")
+    names += ("encoder_steps", "import_memory_bytes")
+    given = {name: getattr(settings, name) for name in names}
+    return {f"LABELMINT_{name.upper()}": str(value) for name, value in given.items() if value is not None}
 
 
 def wait_for(condition: Callable[[], bool], timeout_s: float, what: str) -> float:

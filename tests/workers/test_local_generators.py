@@ -1,5 +1,7 @@
 """Generators in the store, and their copies on a worker's disk."""
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,17 @@ def test_what_was_learnt_of_other_weights_is_forgotten(
     assert not store.exists(encoder)
     assert not store.exists(drawn)
     assert store.exists(f"generators/{GENERATOR}/samples-0.70.png")
+
+
+def test_what_a_killed_worker_left_half_fetched_goes_after_a_day(
+    store: FileStore, record: GeneratorRecord, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    for name, age_s in ((".fetch-old", 25 * 3600), (".fetch-new", 60), ("another", 25 * 3600)):
+        (cache / name).mkdir(parents=True)
+        os.utime(cache / name, (time.time() - age_s,) * 2)
+    copy = fetch_generator(store, record, cache)
+    assert {path.name for path in cache.iterdir()} == {".fetch-new", "another", copy.name}
 
 
 def test_damaged_weights_are_refused_and_not_kept(store: FileStore, record: GeneratorRecord, tmp_path: Path) -> None:

@@ -4,11 +4,12 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import redis as redis_client
+from rq.job import Job
+from rq.serializers import JSONSerializer
 
 from models.training.folder_lock import only_one
 from service.generators import find_generator
@@ -85,9 +86,11 @@ def test_three_starts_from_the_same_images_are_the_most(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def retried(monkeypatch: pytest.MonkeyPatch) -> None:
+def retried(monkeypatch: pytest.MonkeyPatch, redis: redis_client.Redis) -> None:
     """As in a worker: the part may be tried often."""
-    monkeypatch.setattr("workers.workbench.get_current_job", lambda: SimpleNamespace(retries_left=900))
+    part = Job.create("a.training", connection=redis, serializer=JSONSerializer)
+    part.retries_left = 900
+    monkeypatch.setattr("workers.outages.get_current_job", lambda: part)
 
 
 @pytest.mark.usefixtures("retried")

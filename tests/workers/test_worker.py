@@ -13,14 +13,17 @@ from rq import Queue, Retry
 from rq.serializers import JSONSerializer
 
 from service.ledger import Ledger
-from service.queue import QUEUE_NAME
+from service.queue import QUEUE_NAME, JobQueue
 from service.records import JobRecord, JobState
 from service.requests import GenerateRequest
 from service.settings import Settings
 from service.stores import FileStore
-from tests.workers.processes import children_of, kill, running, wait_for
+from tests.workers import processes
+from tests.workers.processes import children_of, kill, wait_for
 from workers.health import is_healthy
 from workers.lifeline import is_running
+from workers.public_errors import JobFailure
+from workers.training_starts import MOST_STARTS, Starts, run_folder
 
 Start = Callable[[], AbstractContextManager[Popen[bytes]]]
 
@@ -28,6 +31,7 @@ Start = Callable[[], AbstractContextManager[Popen[bytes]]]
 @pytest.fixture
 def ledger(store: FileStore, redis: redis_client.Redis) -> Ledger:
     ledger = Ledger(store, redis, 3600)
+    JobQueue(redis).mark_complete()
     ledger.accept(JobRecord(id="job", request=GenerateRequest(project_id="none", count=1)))
     ledger.start("job")
     return ledger
@@ -58,9 +62,7 @@ def enqueue(redis: redis_client.Redis, tally: Path) -> Callable[[str], None]:
 def light_worker(settings: Settings, tmp_path: Path) -> Start:
     @contextmanager
     def start() -> Iterator[Popen[bytes]]:
-        command = ["-m", "tests.workers.light_worker", settings.store_url, str(settings.redis_url)]
-        environment = {"LABELMINT_STORE_URL": settings.store_url, "LABELMINT_REDIS_URL": str(settings.redis_url)}
-        with running(command, tmp_path / "worker.log", **environment) as process:
+        with processes.light_worker(settings, tmp_path / "worker.log") as process:
             yield process
 
     return start
@@ -190,6 +192,58 @@ def test_the_first_signal_lets_the_part_end_and_the_second_abandons_it(
         first.wait(5)
         assert not is_running(child)
     with light_worker():
+        wait_for(lambda: is_done(redis), 60, "the part is done")
+    assert redis.hget("rq:job:part", "retries_left") == b"3"
+
+
+@pytest.fixture
+def starts(settings: Settings) -> Starts:
+    """Those of a training that must not begin from the same images again."""
+    folder = run_folder(settings.data_dir, "job")
+    folder.mkdir(parents=True)
+    starts = Starts(folder)
+    for _ in range(MOST_STARTS):
+        starts.count(-1)
+    return starts
+
+
+def test_a_part_that_is_abandoned_began_for_nothing_and_at_no_cost(
+    ledger: Ledger, enqueue: Callable[[str], None], light_worker: Start, tally: Path, starts: Starts
+) -> None:
+    enqueue("linger")
+    with light_worker() as process:
+        wait_for(lambda: calls(tally) == 1, 60, "the part runs")
+        process.send_signal(signal.SIGTERM)
+        time.sleep(1.2)
+        process.send_signal(signal.SIGTERM)
+        process.wait(5)
+    starts.count(-1)
+    with pytest.raises(JobFailure):
+        starts.count(-1)
+
+
+def test_one_signal_is_enough_when_the_grace_is_over(
+    redis: redis_client.Redis,
+    ledger: Ledger,
+    enqueue: Callable[[str], None],
+    settings: Settings,
+    tmp_path: Path,
+    tally: Path,
+    starts: Starts,
+) -> None:
+    """Docker sends one, and then kills."""
+    hasty = settings.model_copy(update={"stop_grace_s": 2})
+    enqueue("linger")
+    with processes.light_worker(hasty, tmp_path / "worker.log") as process:
+        wait_for(lambda: calls(tally) == 1, 60, "the part runs")
+        (child,) = children_of(process.pid)
+        process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        process.wait(10)
+        assert 1.5 < time.monotonic() - began < 5
+        assert not is_running(child)
+    starts.count(-1)
+    with processes.light_worker(settings, tmp_path / "worker.log"):
         wait_for(lambda: is_done(redis), 60, "the part is done")
     assert redis.hget("rq:job:part", "retries_left") == b"3"
 
