@@ -15,7 +15,7 @@ was predicted, and no count or table of this card includes them. In `webdataset`
 `train-seeds-00000.tar` and so on.
 
 Do not let them drown among the generated images: draw a share of each batch from them, such as half.{weight}
-Better still, let that share grow while a network learns, from a quarter at first to all at last.
+For masks it is better still to let that share grow while a network learns, from a quarter at first to all at last.
 
 """
 
