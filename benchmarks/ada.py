@@ -1,13 +1,14 @@
-"""What augmentation is worth on few images: `python -m benchmarks.ada --images 2000 --kimg 150`.
+"""What augmentation is worth on few images: `python -m benchmarks.ada --images 2000 --kimg 300`.
 
-Trains the same small network on the same toy bears twice, with ADA and without, in turns, so that both have always seen
-about as many images. Killed and started again, it goes on. Distances are to renders that neither has seen, and to the
-training images.
+Trains the network that `labelmint generator train` has for a resolution on the same toy bears twice, with ADA and
+without, in turns, so that both have always seen about as many images. Killed and started again, it goes on. With
+`--arm` a process trains one of the two, so that both can run side by side; without it, both are brought to the end and
+compared. Distances are to renders that neither has seen, and to the training images.
 """
 
 import argparse
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,17 @@ import torch
 from models.bears import render
 from models.distances.features import FeatureNetwork, choose_features, measure
 from models.distances.statistics import FeatureStatistics, distance
-from models.generator import Architecture
 from models.pictures import grid, save_png, to_network
 from models.provenance import describe_device
+from models.training.adaptive import ada_images
 from models.training.bears import render_training_bears
 from models.training.evaluation import draw_samples
 from models.training.run import sample_images
-from models.training.settings import TrainingSettings
+from models.training.settings import Augment, plan_for
 from models.training.trainer import Trainer, TrainingProgress
+
+ARMS: dict[str, Augment] = {"ada": "ada", "plain": "none"}
+"""Folder and augmentation of the two runs."""
 
 HELD_OUT_SEED = 5_000_000
 LATENT_SEED = 7
@@ -46,26 +50,14 @@ class Arm:
     """One of the two runs."""
 
     def __init__(
-        self, folder: Path, augment: str, images: npt.NDArray[np.uint8], arguments: argparse.Namespace
+        self, folder: Path, augment: Augment, images: npt.NDArray[np.uint8], arguments: argparse.Namespace
     ) -> None:
-        settings = TrainingSettings(
-            batch=arguments.batch,
-            r1_gamma=arguments.gamma,
-            mirror=False,
-            augment=augment,
-            ada_images=int(1000 * arguments.ada_kimg),
-        )
-        architecture = Architecture(
-            resolution=arguments.resolution,
-            z_dim=arguments.w_dim,
-            w_dim=arguments.w_dim,
-            mapping_layers=4,
-            channel_base=arguments.channel_base,
-            channel_max=arguments.channel_max,
-            noise=False,
-        )
+        plan = plan_for(arguments.resolution)
+        settings = replace(plan.settings, augment=augment)
+        # What the whole run would have; rounds of it must not have their own.
+        settings = replace(settings, ada_images=ada_images(settings, int(1000 * arguments.kimg)))
         self.name, self.folder, self.samples = folder.name, folder, arguments.samples
-        self.trainer = Trainer(folder, architecture, settings, images, arguments.device)
+        self.trainer = Trainer(folder, plan.architecture, settings, images, arguments.device)
         (folder / "sheets").mkdir(exist_ok=True)
 
     @property
@@ -121,19 +113,14 @@ def main() -> None:
     """Run both arms to the end, round by round; the last line is JSON with the figures of each over images shown."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=2000)
-    parser.add_argument("--kimg", type=float, default=150.0)
+    parser.add_argument("--kimg", type=float, default=300.0)
     parser.add_argument("--round-kimg", type=float, default=10.0)
     parser.add_argument("--resolution", type=int, default=64)
-    parser.add_argument("--channel-base", type=int, default=1024)
-    parser.add_argument("--channel-max", type=int, default=96)
-    parser.add_argument("--w-dim", type=int, default=96)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--gamma", type=float, default=0.3, help="weight of R1")
-    parser.add_argument("--ada-kimg", type=float, default=30.0)
     parser.add_argument("--held-out", type=int, default=10_000)
     parser.add_argument("--samples", type=int, default=2_000)
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--arm", choices=[*ARMS], help="train this one alone")
     arguments = parser.parse_args()
     cache = arguments.runs / f"ada-images-{arguments.images}"
     cache.mkdir(parents=True, exist_ok=True)
@@ -150,7 +137,8 @@ def main() -> None:
 
     arms = [
         Arm(arguments.runs / f"{name}-{arguments.images}", augment, images, arguments)
-        for name, augment in (("ada", "ada"), ("plain", "none"))
+        for name, augment in ARMS.items()
+        if arguments.arm in (None, name)
     ]
     step = int(1000 * arguments.round_kimg)
     for target in range(step, int(1000 * arguments.kimg) + 1, step):
