@@ -65,8 +65,8 @@ def nvidia_generator(content: object) -> ForeignGenerator:
         noise=_shared(styled, "use_noise", arguments.get("use_noise", True)) is not False,
         conv_clamp=_shared(layers, "conv_clamp", arguments.get("conv_clamp")),
     )
-    half_blocks = arguments.get("num_fp16_res")
-    if isinstance(half_blocks, int) and half_blocks:
+    half_blocks = sum(block.state.get("use_fp16") is True for block in blocks)
+    if half_blocks:
         notes.append(f"its {half_blocks} finest blocks were trained in half precision; here they run as asked for")
     facts = {"init": {k: v for k, v in arguments.items() if _is_plain(k) and _is_plain(v)}}
     return ForeignGenerator(architecture, tensors, _nvidia_name, facts, notes)

@@ -126,7 +126,7 @@ class SynthesisNetwork(Persistent):
         inputs, resolution = 0, 4
         while resolution <= img_resolution:
             outputs = min(channel_base // resolution, channel_max)
-            fp16 = num_fp16_res > 0 and resolution * 2**num_fp16_res > img_resolution
+            fp16 = resolution > 4 and resolution * 2**num_fp16_res > img_resolution
             block = SynthesisBlock(
                 inputs, outputs, w_dim, resolution, img_channels, architecture, conv_clamp, use_noise, fp16
             )

@@ -71,6 +71,17 @@ def test_a_missing_mean_latent_is_measured_and_told(c_dim: int, tmp_path: Path) 
     assert any("w_avg was missing" in note for note in imported.facts["notes"])
 
 
+@pytest.mark.parametrize("asked", [0, 1, 4])
+def test_the_blocks_of_half_precision_are_counted_where_they_are(asked: int, tmp_path: Path) -> None:
+    theirs = tiny_generator(synthesis_kwargs={"num_fp16_res": asked})
+    # The stylegan3 repository's default is four, which its arguments then do not say.
+    del theirs.synthesis._init_kwargs["num_fp16_res"], theirs._init_kwargs["synthesis_kwargs"]["num_fp16_res"]
+    notes = import_checkpoint(write_pickle(tmp_path / "a.pkl", theirs)).facts["notes"]
+    # The 4×4 block is never in half precision, so that of three blocks two are.
+    blocks = min(asked, 2)
+    assert [note.partition(" finest")[0] for note in notes] == ([f"its {blocks}"] if blocks else [])
+
+
 def test_missing_noise_is_drawn_and_told(tmp_path: Path) -> None:
     state = {name: t for name, t in rosinality_state([8, 8], 8).items() if not name.startswith("noises.")}
     torch.save({"g_ema": state, "latent_avg": torch.zeros(1, 8)}, tmp_path / "a.pt")
