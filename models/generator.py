@@ -207,8 +207,9 @@ def upsample_image(image: Tensor) -> Tensor:
 
 
 class NormalizedWeight(NamedTuple):
-    """A convolution's weight (O, I, k, k) with unit mean square for each output channel, in the precision of the
-    computation; `scale` (O,), by which it was multiplied; and `squares` (O, I), its squares summed over the kernel."""
+    """A convolution's weight (O, I, k, k), whose squares sum to about one for each output channel, in the precision of
+    the computation; `scale` (O,), by which it was multiplied; and `squares` (O, I), its squares summed over the kernel.
+    """
 
     weight: Tensor
     scale: Tensor
@@ -217,7 +218,10 @@ class NormalizedWeight(NamedTuple):
     @staticmethod
     def of(weight: Tensor, precision: torch.dtype) -> "NormalizedWeight":
         """Normalise a float32 weight."""
-        scale = torch.rsqrt(weight.square().mean(dim=(1, 2, 3)).clamp(min=SMALLEST_SQUARE))
+        # What a convolution puts out is then as large as what goes in, far from the end of float16. A power of two
+        # changes no digit.
+        share = 2.0 ** -round(math.log2(weight[0].numel()) / 2)
+        scale = torch.rsqrt(weight.square().mean(dim=(1, 2, 3)).clamp(min=SMALLEST_SQUARE)) * share
         weight = weight * scale[:, None, None, None]
         return NormalizedWeight(weight.to(precision), scale, weight.square().sum(dim=(2, 3)))
 
