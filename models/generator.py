@@ -25,6 +25,9 @@ EPSILON = 1e-8
 SMALLEST_SQUARE = 1e-20
 """Mean square below which weights and styles count as zero."""
 
+AT_ONCE_PIXELS = 2**22
+"""Of images that are made at once in float32: with all features, which are there until the end, some gigabytes."""
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -382,6 +385,10 @@ class Generator(nn.Module):
         self.architecture = architecture
         self.mapping = Mapping(architecture)
         self.synthesis = Synthesis(architecture)
+
+    def at_once(self, most: int) -> int:
+        """How many images to make at once: at most so many, and fewer large ones."""
+        return max(1, min(most, AT_ONCE_PIXELS // self.architecture.resolution**2))
 
     def broadcast(self, w: Tensor) -> Tensor:
         """Repeat w (B, w_dim) for every style block: (B, num_ws, w_dim)."""

@@ -160,8 +160,8 @@ def invert(
 @torch.no_grad()
 def measure(bundle: GeneratorBundle, perceptual: PerceptualDistance, images: Tensor, codes: Tensor) -> Inversions:
     """Reconstruct codes in float32 and compare them with their images."""
-    parts = []
-    for target, code in zip(images.split(16), codes.split(16), strict=True):
+    parts, size = [], bundle.generator.at_once(16)
+    for target, code in zip(images.split(size), codes.split(size), strict=True):
         again = bundle.generator.synthesis(code)[0].clamp_(-1, 1)
         parts.append(
             (again, perceptual(again, target), psnr_db(again, target), bundle.latents.p_norm(code).mean(dim=1))

@@ -27,7 +27,7 @@ def draw_samples(generator: Generator, count: int, seed: int = LATENT_SEED) -> I
     """`count` samples in batches (B, 3, R, R), with the same latents every time, rounded as a PNG would round them."""
     random = torch.Generator().manual_seed(seed)
     z = torch.randn(count, generator.architecture.z_dim, generator=random)
-    for chunk in z.to(generator.mapping.w_avg.device).split(BATCH):
+    for chunk in z.to(generator.mapping.w_avg.device).split(generator.at_once(BATCH)):
         yield ((generator(chunk) + 1) * 127.5).round().clamp(0, 255) / 127.5 - 1
 
 

@@ -29,7 +29,7 @@ def sample_images(generator: Generator, count: int, seed: int, truncation: float
     """`count` samples as uint8 (count, R, R, 3); the same seed gives the same latents to every generator."""
     random = torch.Generator().manual_seed(seed)
     z = torch.randn(count, generator.architecture.z_dim, generator=random).to(generator.mapping.w_avg.device)
-    return to_uint8(torch.cat([generator(chunk, truncation) for chunk in z.split(16)]))
+    return to_uint8(torch.cat([generator(chunk, truncation) for chunk in z.split(generator.at_once(16))]))
 
 
 class Run:

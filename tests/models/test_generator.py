@@ -51,6 +51,23 @@ def test_demodulated_convolution_equals_the_naive_one(up: bool, scale: float, ke
         assert torch.allclose(ours.double(), naive, atol=tolerance)
 
 
+def test_large_features_fit_into_half_precision() -> None:
+    torch.manual_seed(0)
+    architecture = Architecture(8, 16, 16, 2, channel_base=4096, channel_max=512, noise=False)
+    generator = Generator(architecture).eval().requires_grad_(False)
+    generator.synthesis.const.mul_(1000)
+    ws = torch.randn(2, architecture.num_ws, 16)
+    exact, halves = (generator.synthesis(ws, precision)[1] for precision in (torch.float32, torch.float16))
+    for feature, rounded in zip(exact, halves, strict=True):
+        assert feature.abs().max() > 2000
+        assert torch.allclose(rounded.float(), feature, rtol=0.01, atol=0.01 * float(feature.std()))
+
+
+def test_fewer_large_images_are_made_at_once() -> None:
+    for resolution, expected in ((8, 50), (256, 50), (512, 16), (1024, 4)):
+        assert Generator(Architecture(resolution, 8, 8, 1, 4096, 4, noise=False)).at_once(50) == expected
+
+
 def test_colours_are_a_modulated_convolution_without_demodulation(tiny_generator: Generator) -> None:
     layer = tiny_generator.synthesis.to_rgb[-1]
     x, w = torch.randn(3, layer.weight.shape[1], 8, 8), torch.randn(3, 16)
