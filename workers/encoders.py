@@ -115,7 +115,7 @@ def _trained(bench: Workbench, record: GeneratorRecord, prolong: Callable[[], No
 def _go_on(training: EncoderTraining, kept: Path) -> None:
     """Take up what a killed worker of this machine left."""
     try:
-        state = read_checkpoint(kept, training.device)
+        state = read_checkpoint(kept)
         if state is not None:
             training.restore(state)
     except (ValueError, KeyError, RuntimeError):

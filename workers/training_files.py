@@ -4,8 +4,6 @@ import json
 import shutil
 from pathlib import Path
 
-import torch
-
 from models.training.checkpoints import NEWEST, PREVIOUS, has_checkpoint, read_checkpoint
 from service.records import training_key
 from service.stores.protocol import ObjectMissing, Store
@@ -91,7 +89,7 @@ def _images_shown(folder: Path) -> int:
     if not has_checkpoint(folder):
         return -1
     try:
-        state = read_checkpoint(folder, torch.device("cpu"))
+        state = read_checkpoint(folder)
     except ValueError:
         log.warning("all checkpoints of a training are damaged", folder=str(folder))
         for name in (NEWEST, PREVIOUS):

@@ -158,7 +158,7 @@ class EncoderTraining:
         try:
             self.encoder.load_state_dict(state["encoder"])
             self.adam.load_state_dict(state["adam"])
-            self.random.set_state(state["random"].cpu())
+            self.random.set_state(state["random"])
         except BaseException:
             self._enter(1)
             raise

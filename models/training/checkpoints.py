@@ -42,15 +42,15 @@ def has_checkpoint(folder: Path) -> bool:
     return any((folder / name).exists() for name in (NEWEST, PREVIOUS))
 
 
-def read_checkpoint(folder: Path, device: torch.device) -> dict[str, Any] | None:
-    """The newest whole checkpoint of `folder`; None when there is none at all. Nothing in it can run code.
+def read_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """The newest whole checkpoint of `folder`, on the CPU; None when there is none at all. Nothing in it can run code.
 
     Raises:
         ValueError: there are checkpoints, and all of them are damaged.
     """
     present = [folder / name for name in (NEWEST, PREVIOUS) if (folder / name).exists()]
     for path in present:
-        state = _read(path, device)
+        state = _read(path)
         if state is not None:
             return state
     if present:
@@ -59,13 +59,13 @@ def read_checkpoint(folder: Path, device: torch.device) -> dict[str, Any] | None
     return None
 
 
-def _read(path: Path, device: torch.device) -> dict[str, Any] | None:
+def _read(path: Path) -> dict[str, Any] | None:
     """None if a byte of it is missing or wrong: torch itself does not compare checksums."""
     try:
         with zipfile.ZipFile(path) as archive:
             if archive.testzip() is not None:
                 return None
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, ValueError, RuntimeError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError):
         return None
     return state

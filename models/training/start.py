@@ -37,16 +37,15 @@ def read_start(path: Path) -> Start:
     Raises:
         ValueError: neither is there, or it cannot be read.
     """
-    device = torch.device("cpu")
     if path.is_dir() and has_checkpoint(path):
-        state = read_checkpoint(path, device)
+        state = read_checkpoint(path)
         if state is not None:
             architecture = Architecture(**state["architecture"])
             return Start(architecture, state["generator"], state["average"], state["discriminator"])
     file = path / "weights.safetensors" if path.is_dir() else path
     if not file.is_file():
         raise ValueError(f"{path}: no generator there; name a folder with weights.safetensors, or such a file")
-    generator = load_generator(file, device)
+    generator = load_generator(file, torch.device("cpu"))
     weights = generator.state_dict()
     beside = path / DISCRIMINATOR
     known = _read_discriminator(beside, generator.architecture) if path.is_dir() and beside.is_file() else None

@@ -101,7 +101,7 @@ class Trainer:
         self.distance, self.features = float("nan"), ""
         self._stopping, self._target = False, 0
         folder.mkdir(parents=True, exist_ok=True)
-        state = read_checkpoint(folder, self.device)
+        state = read_checkpoint(folder)
         if state is not None:
             self._restore(state)
         elif start is not None:

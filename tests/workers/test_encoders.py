@@ -139,7 +139,7 @@ def test_a_killed_training_goes_on_with_the_same_result(bench: Workbench, monkey
     with pytest.raises(KeyboardInterrupt):
         ensure_encoder(bench)
     (folder,) = (bench.settings.data_dir / "encoders").iterdir()
-    state = read_checkpoint(folder, torch.device("cpu"))
+    state = read_checkpoint(folder)
     assert state is not None
     assert (state["stage"], state["step"]) == (1, 2)
     seen.clear()
