@@ -6,12 +6,15 @@ paper's. Pure PyTorch, one code path for CPU and GPU; parameter names and layout
 
 import math
 from dataclasses import asdict, dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from models.device import sent
 
 LRELU_SLOPE = 0.2
 LRELU_GAIN = math.sqrt(2)
@@ -192,14 +195,22 @@ class Mapping(nn.Module):
         if not self.c_dim:
             return None
         classes = torch.randint(self.c_dim, [count], generator=random)
-        return F.one_hot(classes, self.c_dim).float().to(self.w_avg.device)
+        return sent(F.one_hot(classes, self.c_dim).float(), self.w_avg.device)
 
 
 def resample_kernel(channels: int, gain: float, like: Tensor) -> Tensor:
     """The [1, 3, 3, 1] filter as a depthwise (channels, 1, 4, 4) kernel whose taps sum to `gain`."""
-    taps = torch.tensor(RESAMPLE_TAPS, device=like.device)
-    kernel = torch.outer(taps, taps)
-    return (kernel * (gain / kernel.sum())).to(like.dtype).expand(channels, 1, 4, 4)
+    return _resample_taps(gain, like.dtype, like.device).expand(channels, 1, 4, 4)
+
+
+@cache
+def _resample_taps(gain: float, precision: torch.dtype, device: torch.device) -> Tensor:
+    """Kept, because bringing them to a GPU would make everyone wait until it has done what it was asked before."""
+    # Gradients of codes may pass through it later, which tensors of inference mode do not allow.
+    with torch.inference_mode(False), torch.no_grad():
+        taps = torch.tensor(RESAMPLE_TAPS)
+        kernel = torch.outer(taps, taps)
+        return (kernel * (gain / kernel.sum())).to(device, precision)
 
 
 def upsample_image(image: Tensor) -> Tensor:

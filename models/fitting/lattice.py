@@ -6,10 +6,12 @@ left out, and since bilinear upsampling is separable, what lies at the crossings
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from models.device import sent
 from models.upsampling import interpolation
 
 
@@ -41,7 +43,7 @@ class Lattice:
 
     def of(self, images: Tensor) -> "Lattice":
         """The same pixels of some of the images, int64 indices."""
-        chosen = images.to(self.rows.device)
+        chosen = sent(images, self.rows.device)
         return Lattice(self.rows[chosen], self.columns[chosen], self.resolution)
 
     def pick(self, maps: Tensor) -> Tensor:
@@ -66,6 +68,13 @@ class Lattice:
 
 def _taken(x: Tensor, places: Tensor, resolution: int) -> Tensor:
     """Maps (N, r, s, C) upsampled along their second axis, at `places` (N, side) of it: (N, side, s, C)."""
-    weights = interpolation(x.shape[1], resolution).to(x.device, x.dtype)[places]
+    weights = _weights(x.shape[1], resolution, x.dtype, x.device)[places]
     taken: Tensor = torch.bmm(weights, x.flatten(2)).unflatten(2, x.shape[2:])
     return taken
+
+
+@lru_cache(maxsize=32)
+def _weights(side: int, resolution: int, precision: torch.dtype, device: torch.device) -> Tensor:
+    """`interpolation`, kept from step to step."""
+    with torch.inference_mode(False):  # wherever it is made first, gradients pass through it later
+        return interpolation(side, resolution).to(device, precision)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from models.device import sent
 from models.labeler import Labels
 from models.labels import ImageLabels, LabelLayout
 
@@ -120,4 +121,4 @@ class LabelTensors:
     def rows(self, chosen: Tensor) -> "LabelTensors":
         """The labels of these images."""
         each = (self.masks, self.keypoints, self.depth, self.attributes)
-        return LabelTensors(*(None if values is None else values[chosen.to(values.device)] for values in each))
+        return LabelTensors(*(None if values is None else values[sent(chosen, values.device)] for values in each))

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.device import sent
 from models.fitting.lattice import Lattice
 from models.fitting.seed_features import PooledFeatures, SeedFeatures
 from models.fitting.seed_labels import LabelTensors
@@ -144,7 +145,7 @@ def pixel_loss(
 
 def _seen(shape: torch.Size, settings: FitSettings, random: torch.Generator, device: torch.device) -> Tensor:
     """Which pixels which member sees in a step."""
-    return torch.rand(shape, generator=random).to(device) < settings.pixel_share
+    return sent(torch.rand(shape, generator=random) < settings.pixel_share, device)
 
 
 def _class_loss(logits: Tensor, masks: Tensor, settings: FitSettings, random: torch.Generator) -> Tensor:
@@ -188,7 +189,7 @@ def _train_images(labeler: Labeler, pooled: Tensor, labels: LabelTensors, settin
     truth = _image_truth(labels)
     sizes = [VISIBILITIES] * layout.points + list(layout.attributes)
     for _ in range(settings.image_steps):
-        noise = torch.randn(pooled.shape, generator=random).to(pooled.device)
+        noise = sent(torch.randn(pooled.shape, generator=random), pooled.device)
         logits = head(pooled + settings.image_noise * head.scale * noise)
         losses = []
         for said, right in zip(logits.split(sizes, dim=2), truth, strict=True):

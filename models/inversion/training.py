@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.device import training_precision
+from models.device import sent, training_precision
 from models.generator import Generator
 from models.inversion.encoder import Encoder, EncoderArchitecture
 from models.inversion.latents import LatentStatistics
@@ -88,11 +88,11 @@ class EncoderTraining:
     def _sample(self) -> tuple[Tensor, Tensor]:
         """W+ codes (B, num_ws, w_dim), some mixed, and their images, clamped as uint8 pixels would be."""
         batch, num_ws = self.settings.batch, self.generator.architecture.num_ws
-        z = torch.randn(2 * batch, self.generator.architecture.z_dim, generator=self.random).to(self.device)
+        z = sent(torch.randn(2 * batch, self.generator.architecture.z_dim, generator=self.random), self.device)
         classes = self.generator.mapping.random_classes(len(z), self.random)
         w = self.generator.mapping(z, c=classes).view(2, batch, 1, -1)
-        crossover = torch.randint(1, num_ws, (batch, 1), generator=self.random).to(self.device)
-        mixed = torch.rand(batch, 1, generator=self.random).to(self.device) < self.settings.mixing
+        crossover = sent(torch.randint(1, num_ws, (batch, 1), generator=self.random), self.device)
+        mixed = sent(torch.rand(batch, 1, generator=self.random) < self.settings.mixing, self.device)
         second = (torch.arange(num_ws, device=self.device) >= crossover) & mixed
         codes = torch.where(second.unsqueeze(-1), w[1], w[0])
         images, _ = self.generator.synthesis(codes, self.precision)

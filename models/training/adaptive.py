@@ -30,6 +30,7 @@ class AdaptiveProbability:
         self.p = 0.0 if settings.augment == "none" else settings.augment_p
         self.certainty = float("nan")
         self._signs, self._steps = 0.0, 0
+        self._unread: list[Tensor] = []
 
     def observe(self, real_logits: Tensor, images_to_one: int) -> None:
         """Take note of a step's logits of (augmented) real images; every fourth time p moves.
@@ -37,10 +38,11 @@ class AdaptiveProbability:
         Args:
             images_to_one: over so many images p goes from 0 to 1 at most.
         """
-        self._signs += real_logits.detach().sign().mean().item()
+        self._unread.append(real_logits.detach().sign().mean())
         self._steps += 1
         if self._steps < INTERVAL:
             return
+        self._read()
         self.certainty = self._signs / self._steps
         self._signs, self._steps = 0.0, 0
         if self.settings.augment == "ada":
@@ -49,8 +51,15 @@ class AdaptiveProbability:
             moved = self.p + direction * INTERVAL * self.settings.batch / images_to_one
             self.p = min(max(moved, 0.0), HIGHEST)
 
+    def _read(self) -> None:
+        """Add up what was observed: not at every step, since a GPU has to finish it for that."""
+        for signs in self._unread:
+            self._signs += signs.item()
+        self._unread.clear()
+
     def state(self) -> dict[str, Any]:
         """Plain values, for a checkpoint."""
+        self._read()
         return {"p": self.p, "certainty": self.certainty, "signs": self._signs, "steps": self._steps}
 
     def restore(self, state: dict[str, Any]) -> None:

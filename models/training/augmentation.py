@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.device import sent
 from models.training.resampling import resample
 
 TRANSLATION = 0.125
@@ -152,18 +153,19 @@ def _grid(places: Tensor, side: int, like: Tensor) -> Tensor:
     """For `resample`: where each output pixel's centre lies in the input, in units of half the side."""
     places = places[:, :2].clone()
     places[:, :, 2] *= 2 / side
-    return F.affine_grid(places.to(like), [len(places), 1, side, side], align_corners=False)
+    on_device = sent(places.to(like.dtype), like.device)
+    return F.affine_grid(on_device, [len(places), 1, side, side], align_corners=False)
 
 
 def _look_up(images: Tensor, places: Tensor) -> Tensor:
     """Move by whole pixels, quarter turns and mirroring alone: each output pixel is one input pixel, unchanged."""
     side = images.shape[-1]
-    centres = torch.arange(side, dtype=torch.float64) + 0.5 - side / 2
+    centres = torch.arange(side, dtype=torch.float64, device=images.device) + 0.5 - side / 2
     y, x = torch.meshgrid(centres, centres, indexing="ij")
-    rows = places[:, :2] @ torch.stack([x.flatten(), y.flatten(), torch.ones(side * side, dtype=torch.float64)])
+    rows = sent(places[:, :2], images.device) @ torch.stack([x.flatten(), y.flatten(), torch.ones_like(x).flatten()])
     pixels = (rows + (side - 1) / 2).round().long() % (2 * side)
     pixels = torch.where(pixels < side, pixels, 2 * side - 1 - pixels)
-    index = (pixels[:, 1] * side + pixels[:, 0]).to(images.device).unsqueeze(1).expand(-1, images.shape[1], -1)
+    index = (pixels[:, 1] * side + pixels[:, 0]).unsqueeze(1).expand(-1, images.shape[1], -1)
     return images.flatten(2).gather(2, index).view_as(images)
 
 
@@ -172,8 +174,8 @@ def _move(images: Tensor, places: Tensor) -> Tensor:
     on_lattice = (places == places.round()).all(dim=2).all(dim=1)
     still = (places == _matrices(1, 3)).all(dim=2).all(dim=1)
     groups = [(~on_lattice).nonzero().flatten(), (on_lattice & ~still).nonzero().flatten(), still.nonzero().flatten()]
-    order = torch.cat(groups).argsort().to(images.device)
-    free, lattice, same = (images[rows.to(images.device)] for rows in groups)
+    order = sent(torch.cat(groups).argsort(), images.device)
+    free, lattice, same = (images[sent(rows, images.device)] for rows in groups)
     if len(free):
         free = resample(free, _grid(places[groups[0]], images.shape[-1], free))
     if len(lattice):
@@ -191,11 +193,11 @@ def apply_changes(images: Tensor, changes: Changes) -> Tensor:
         The same shape and type; places beyond the edges show the image mirrored, colours may leave [-1, 1].
     """
     moved = _move(images, changes.places)
-    colors = changes.colors.to(images)
+    colors = sent(changes.colors.to(images.dtype), images.device)
     recolored = torch.baddbmm(colors[:, :, 3:], colors[:, :, :3], moved.flatten(2)).view_as(images)
     unchanged = (changes.colors[:, :, :3] == _matrices(1, 3)).all(dim=2).all(dim=1)
     unchanged &= (changes.colors[:, :, 3] == 0).all(dim=1)
-    return torch.where(unchanged.to(images.device)[:, None, None, None], moved, recolored)
+    return torch.where(sent(unchanged, images.device)[:, None, None, None], moved, recolored)
 
 
 def augment(images: Tensor, p: float, random: torch.Generator) -> Tensor:

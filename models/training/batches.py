@@ -5,6 +5,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from models.device import sent
+
 
 def draw_batch(
     images: npt.NDArray[np.uint8], random: np.random.Generator, batch: int, mirror: bool, device: torch.device
@@ -14,5 +16,5 @@ def draw_batch(
     if mirror:
         flipped = random.random(batch) < 0.5
         rows = np.where(flipped[:, None, None, None], rows[:, :, ::-1], rows)
-    pixels = torch.from_numpy(np.ascontiguousarray(rows)).to(device).permute(0, 3, 1, 2)
+    pixels = sent(torch.from_numpy(np.ascontiguousarray(rows)), device).permute(0, 3, 1, 2)
     return pixels.float() / 127.5 - 1

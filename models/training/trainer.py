@@ -211,8 +211,11 @@ class Trainer:
             for kept, newest in zip(self.average.buffers(), self.generator.buffers(), strict=True):
                 kept.copy_(newest)
 
-    def _step(self, step: int, images_to_one: int) -> tuple[float, float, float | None]:
-        """One update of both networks; the generator's images serve both. Returns mean logits and R1 where taken."""
+    def _step(self, step: int, images_to_one: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """One update of both networks; the generator's images serve both.
+
+        Returns mean logits, and R1 where taken, as numbers on the device: to read them is to wait for the step's end.
+        """
         settings = self.settings
         warming_up = self.shown < self.warm_until
         with torch.set_grad_enabled(not warming_up):
@@ -230,7 +233,7 @@ class Trainer:
         if step % LAZY_R1 == 0:
             penalty = self._penalty(real)
             (penalty * (settings.r1_gamma / 2 * LAZY_R1)).backward()
-            r1 = penalty.item()
+            r1 = penalty.detach()
         self._update(self.discriminator, self.discriminator_adam)
 
         if not warming_up:
@@ -242,7 +245,7 @@ class Trainer:
         if not warming_up:
             self._follow_average()
         self.probability.observe(real_logits, images_to_one)
-        return real_logits.mean().item(), fake_logits.mean().item(), r1
+        return real_logits.detach().mean(), fake_logits.detach().mean(), r1
 
     @staticmethod
     def _update(network: nn.Module, adam: torch.optim.Adam) -> None:
@@ -272,7 +275,7 @@ class Trainer:
         images_to_one = ada_images(self.settings, target)
         started, first, aside = time.monotonic(), self.shown, 0.0
         before, saved, reported = self.seconds, time.monotonic(), 0.0
-        r1 = float("nan")
+        r1 = torch.tensor(torch.nan)
         done = self._stopping or self.at_target
         while not done:
             self._set_rate(min(1.0, max(0.1, (target - self.shown) / decay_images)) if decay_images else 1.0)
@@ -291,7 +294,7 @@ class Trainer:
             if step % LAZY_R1 == 0 or done or time.monotonic() - reported > REPORT_EVERY_S:
                 reported = time.monotonic()
                 rate = (self.shown - first) / (reported - started - aside)
-                self._saving(partial(report, self._progress(target, rate, real, fake, r1)))
+                self._saving(partial(report, self._progress(target, rate, real.item(), fake.item(), r1.item())))
             if done or time.monotonic() - saved > checkpoint_every_s:
                 self.save()
                 saved = time.monotonic()
