@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from models.bundle import GeneratorBundle
-from models.device import fast_precision
+from models.device import fast_precision, sent, training_precision
 from models.fitting.lattice import Lattice
 from models.generator import Architecture
 from models.heads.image_head import pooled
@@ -44,7 +44,8 @@ class SeedFeatures:
             lattice: pixels of the N images; None for all of them.
         """
         self.bundle, self.codes, self.lattice = bundle, codes, lattice
-        self.precision = fast_precision(bundle.device)
+        # Gradients go through what is made of the features, down to a millionth for each pixel: too little for float16.
+        self.precision = training_precision(bundle.device)
         architecture = bundle.generator.architecture
         self.sides = feature_sides(architecture)
         self.chunk = at_once(architecture.resolution, CHUNK)
@@ -73,7 +74,7 @@ class SeedFeatures:
     @torch.no_grad()
     def _make(self, rows: Tensor) -> list[Tensor]:
         parts = [
-            self.bundle.generator.synthesis(self.codes[chunk.to(self.codes.device)], self.precision)[1]
+            self.bundle.generator.synthesis(self.codes[sent(chunk, self.codes.device)], self.precision)[1]
             for chunk in rows.split(self.chunk)
         ]
         return parts[0] if len(parts) == 1 else [torch.cat(level) for level in zip(*parts, strict=True)]
@@ -90,7 +91,8 @@ class SeedFeatures:
         side are (len(rows), C, side, side), its pixels."""
         if self.kept is None:
             return self._seen(rows, self._make(rows))
-        return [level[rows.to(level.device)].to(self.precision) for level in self.kept]
+        chosen = sent(rows, self.codes.device)
+        return [level[chosen].to(self.precision) for level in self.kept]
 
     def of(self, rows: Tensor) -> list[Tensor]:
         """Whole features of these codes, coarse to fine, each (len(rows), C, r, r)."""

@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """Features in float32."""
-    monkeypatch.setattr("models.fitting.seed_features.fast_precision", lambda _: torch.float32)
+    monkeypatch.setattr("models.fitting.seed_features.training_precision", lambda _: torch.float32)
 
 
 def new_labeler(bundle: GeneratorBundle) -> Labeler:
