@@ -266,9 +266,9 @@ class Labeler(nn.Module):
 
     def remember_uncertainty(self, truncations: list[float], samples: list[Tensor]) -> None:
         """Keep the percentiles 0 to 100 of the uncertainty of pilot samples, drawn at each of these truncations."""
-        percentiles = torch.linspace(0, 1, 101)
-        self.truncations = torch.tensor(truncations)
-        self.thresholds = torch.stack([s.float().cpu().quantile(percentiles) for s in samples])
+        percentiles, device = torch.linspace(0, 1, 101), self.thresholds.device
+        self.truncations = torch.tensor(truncations, device=device)
+        self.thresholds = torch.stack([s.float().cpu().quantile(percentiles) for s in samples]).to(device)
 
     def discard_threshold(self, fraction: float, truncation: float) -> float:
         """The uncertainty that a share `fraction` of random samples exceeds, interpolated between the pilot samples'
