@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.bundle import GeneratorBundle
-from models.device import fast_precision
+from models.device import fast_precision, repeatable
 from models.labeler import Labels
 from models.labeling import LabelingKernel
 from models.labels import ImageLabels
@@ -69,11 +69,13 @@ class CandidateSource:
             except torch.OutOfMemoryError:
                 if self.parts >= len(codes):
                     raise
-                self.parts *= 2
-                torch.cuda.empty_cache()
+            # Only here has the exception let go of what was being worked on.
+            torch.cuda.empty_cache()
+            self.parts *= 2
 
     def _make(self, codes: Tensor) -> tuple[npt.NDArray[np.uint8], Labels]:
-        images, features = self.bundle.generator.synthesis(codes, fast_precision(self.bundle.device))
+        with repeatable(self.bundle.device):
+            images, features = self.bundle.generator.synthesis(codes, fast_precision(self.bundle.device))
         return to_uint8(images), self.kernel.label(features, self.ignore_fraction)
 
 

@@ -51,9 +51,11 @@ class LabelingKernel:
                 labels = self._label(features)
                 break
             except torch.OutOfMemoryError:
-                if not self.network.halve():
+                if self.network.is_smallest:
                     raise
-                torch.cuda.empty_cache()
+            # Only here has the exception let go of what was being worked on.
+            torch.cuda.empty_cache()
+            self.network.halve()
         if ignore_fraction > 0 and labels.masks is not None and labels.pixel_uncertainty is not None:
             masks = ignore_most_uncertain(labels.masks, labels.pixel_uncertainty, ignore_fraction)
             return replace(labels, masks=masks)

@@ -63,17 +63,21 @@ class PixelNetwork:
             height = min(2 * height, resolution)
         if height == resolution:
             together = min(LARGEST_TOGETHER, max(1, budget_bytes // max(1, self._tile_bytes(height))))
+            # A power of two, as batches are: a GPU may round otherwise in a last tile of fewer images.
+            together = 2 ** (together.bit_length() - 1)
         self._plan(height, together)
 
-    def halve(self) -> bool:
-        """Make tiles half as large from now on; false if they are as small as can be."""
+    @property
+    def is_smallest(self) -> bool:
+        """Whether tiles are as small as can be."""
+        return self.together == self.height == 1
+
+    def halve(self) -> None:
+        """Make tiles half as large from now on, unless they are as small as can be."""
         if self.together > 1:
             self._plan(self.height, self.together // 2)
-        elif self.height > 1:
-            self._plan(-(-self.height // 2), 1)
         else:
-            return False
-        return True
+            self._plan(-(-self.height // 2), 1)
 
     def tiles(self, features: list[Tensor]) -> Iterator[Tile]:
         """All tiles of a batch, those of the same images one after another, from the top.

@@ -1,4 +1,5 @@
 from dataclasses import fields
+from weakref import ref
 
 import pytest
 import torch
@@ -204,6 +205,35 @@ def test_running_out_of_memory_halves_the_bands(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(PixelNetwork, "_first_layer", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
     with pytest.raises(torch.OutOfMemoryError):
         kernel.label(features)
+
+
+def test_smaller_tiles_are_made_once_the_memory_of_the_larger_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    labeler, features = make(TO_16, 16)
+    kernel = LabelingKernel(labeler, torch.float32)
+    run, plan, held = PixelNetwork._first_layer, PixelNetwork._plan, []
+
+    def scarce(self: PixelNetwork, *arguments: object) -> Tensor:
+        if self.height > 8:
+            in_work = torch.zeros(1)
+            held.append(ref(in_work))
+            raise torch.OutOfMemoryError
+        return run(self, *arguments)  # type: ignore[arg-type]
+
+    def planned(self: PixelNetwork, height: int, together: int) -> None:
+        assert held[-1]() is None
+        plan(self, height, together)
+
+    monkeypatch.setattr(PixelNetwork, "_first_layer", scarce)
+    monkeypatch.setattr(PixelNetwork, "_plan", planned)
+    assert kernel.label(features).masks is not None
+    assert held
+
+
+@pytest.mark.parametrize("budget_bytes", [2**18, 3 * 2**18, 5 * 2**18, 2**30])
+def test_batches_of_a_power_of_two_fill_their_tiles(budget_bytes: int) -> None:
+    labeler, features = make(TO_16, 16, batch=16)
+    network = LabelingKernel(labeler, torch.float32, budget_bytes).network
+    assert len({tile.outputs.shape for tile in network.tiles(features)}) == 1
 
 
 def test_votes_and_divergences_are_those_of_the_plain_functions() -> None:
