@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 
 from models.bears import render
+from models.device import choose_device
 from models.distances.features import FeatureNetwork, choose_features, measure
 from models.distances.statistics import FeatureStatistics, distance
 from models.pictures import grid, save_png, to_network
@@ -98,12 +99,14 @@ class Arm:
         return self.folder / "sheets" / f"{self.trainer.shown:08d}.png"
 
 
-def held_out_statistics(path: Path, network: FeatureNetwork, count: int, size: int) -> FeatureStatistics:
-    """Of `count` renders, measured once and kept at `path`."""
+def held_out_statistics(
+    path: Path, network: FeatureNetwork, count: int, size: int, device: torch.device
+) -> FeatureStatistics:
+    """Of `count` renders, measured once by the network on its device and kept at `path`."""
     if path.exists():
         return FeatureStatistics.load(path)
     starts = range(HELD_OUT_SEED, HELD_OUT_SEED + count, BATCH)
-    renders = (to_network(render(range(s, s + BATCH), size).images, torch.device("cpu")) for s in starts)
+    renders = (to_network(render(range(s, s + BATCH), size).images, device) for s in starts)
     found = measure(network, renders)
     found.save(path)
     return found
@@ -124,13 +127,13 @@ def main() -> None:
     arguments = parser.parse_args()
     cache = arguments.runs / f"ada-images-{arguments.images}"
     cache.mkdir(parents=True, exist_ok=True)
-    size = arguments.resolution
+    size, device = arguments.resolution, choose_device(arguments.device)
     images = render_training_bears(arguments.images, size, cache).pixels
-    network = choose_features("random-convnet-v1")
+    network = choose_features("random-convnet-v1", device=device)
     held_out = held_out_statistics(
-        cache / f"held-out-{size}-{arguments.held_out}.npz", network, arguments.held_out, size
+        cache / f"held-out-{size}-{arguments.held_out}.npz", network, arguments.held_out, size, device
     )
-    batches = (to_network(np.array(images[s : s + BATCH]), torch.device("cpu")) for s in range(0, len(images), BATCH))
+    batches = (to_network(np.array(images[s : s + BATCH]), device) for s in range(0, len(images), BATCH))
     references = References(network, held_out, measure(network, batches))
     floor = distance(references.training, held_out)
     print("training images to held-out ones:", round(floor.frechet, 5), round(floor.kernel, 7), flush=True)
@@ -154,7 +157,7 @@ def main() -> None:
         "best_frechet_held_out": best,
         "last_frechet_held_out": {arm.name: arm.figures[-1]["frechet_held_out"] for arm in arms},
         "figures": {arm.name: arm.figures for arm in arms},
-        "device": describe_device(torch.device(arguments.device)),
+        "device": describe_device(device),
     }
     print(json.dumps(result))
 

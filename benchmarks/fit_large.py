@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.bundle import GeneratorBundle
+from models.device import choose_device
 from models.fitting import FitSettings, LabelNames, StackedLabels
 from models.fitting.cross_validation import LEAST_SEEDS, fold_count
 from models.fitting.fit import learn
@@ -39,13 +40,16 @@ BLOB_CELLS = 12
 
 @dataclass
 class Pace:
-    """Notes when each unit of a fit was done: a step of training, or a batch of pilot samples."""
+    """Notes when each unit of a fit was done on the device: a step of training, or a batch of pilot samples."""
 
+    device: torch.device
     moments: list[float] = field(default_factory=list)
 
     def note(self, done: int, _total: int) -> None:
         """What `learn` calls; a unit that is reported twice counts once."""
         if done > len(self.moments):
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
             self.moments.append(time.perf_counter())
 
     def between(self, first: int, last: int) -> float:
@@ -53,10 +57,10 @@ class Pace:
         return (self.moments[last - 1] - self.moments[first - 1]) / (last - first)
 
 
-def new_bundle(resolution: int) -> GeneratorBundle:
+def new_bundle(resolution: int, device: torch.device) -> GeneratorBundle:
     """A generator of the published sizes with random weights."""
     torch.manual_seed(0)
-    generator = Generator(Architecture(resolution)).eval().requires_grad_(False)
+    generator = Generator(Architecture(resolution)).to(device).eval().requires_grad_(False)
     return GeneratorBundle(generator, None, measure_latents(generator))
 
 
@@ -64,7 +68,7 @@ def new_bundle(resolution: int) -> GeneratorBundle:
 def random_codes(bundle: GeneratorBundle, count: int, seed: int) -> Tensor:
     """Those of random samples, (count, num_ws, w_dim)."""
     z = torch.randn(count, bundle.generator.architecture.z_dim, generator=torch.Generator().manual_seed(seed))
-    return bundle.generator.broadcast(bundle.generator.mapping(z)).contiguous()
+    return bundle.generator.broadcast(bundle.generator.mapping(z.to(bundle.device))).contiguous()
 
 
 def names_of(classes: int) -> LabelNames:
@@ -97,14 +101,15 @@ def settings_of(arguments: argparse.Namespace) -> FitSettings:
 
 def fit_here(arguments: argparse.Namespace) -> None:
     """Fit and print what it took of this process, as JSON."""
-    bundle, settings, usual = new_bundle(arguments.resolution), settings_of(arguments), FitSettings()
+    device, settings, usual = choose_device(arguments.device), settings_of(arguments), FitSettings()
+    bundle = new_bundle(arguments.resolution, device)
     count, classes = arguments.seeds, arguments.classes
     truth, layout = blobs(count, arguments.resolution, classes, 1), LabelLayout(classes=classes)
     twins = None
     if arguments.twins:
         labels = blobs(count, arguments.resolution, classes, 2)
         twins = Twins(random_codes(bundle, count, 2), labels, torch.ones(count, dtype=torch.bool), psnr_db=0.0)
-    loaded_mb, pace, started = peak_mb(), Pace(), time.perf_counter()
+    loaded_mb, pace, started = peak_mb(), Pace(device), time.perf_counter()
     codes = random_codes(bundle, count, 1)
     learnt = learn(bundle, codes, truth, [True] * count, layout, settings, pace.note, twins)
     assert learnt.held_out is not None
@@ -118,6 +123,7 @@ def fit_here(arguments: argparse.Namespace) -> None:
     result: dict[str, Any] = {
         "peak_mb": round(peak_mb(), 1),
         "loaded_mb": round(loaded_mb, 1),
+        **({"gpu_peak_mb": round(torch.cuda.max_memory_allocated(device) / 2**20, 1)} if device.type == "cuda" else {}),
         "seconds": round(seconds, 1),
         "seconds_per_step": round(step_s, 3),
         "steps": settings.steps,
@@ -149,6 +155,7 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=19)
     parser.add_argument("--steps", type=int, default=None, help="at least 2; at most so many, folds included")
     parser.add_argument("--pilots", type=int, default=None, help="at most so many pilot samples a truncation")
+    parser.add_argument("--device", default="auto")
     parser.add_argument("--no-twins", dest="twins", action="store_false", help="learn from the seeds alone")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -38,12 +38,13 @@ def bare_rate(seconds: float) -> float:
     from models.bundled import bundled_folders
     from models.device import choose_device, fast_precision
     from models.sampling import batch_size
+    from service.settings import get_settings
     from workers.allocator import keep_memory
     from workers.cores import usable_cores
     from workers.lanes import runs_in_lanes
 
     keep_memory()
-    bundle = load_bundle(bundled_folders()[0], choose_device())
+    bundle = load_bundle(bundled_folders()[0], choose_device(get_settings().device))
     size = batch_size(bundle)
     z = torch.randn(size, bundle.generator.architecture.z_dim, device=bundle.device)
     lanes = usable_cores() if runs_in_lanes(bundle) else 1
