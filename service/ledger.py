@@ -1,14 +1,27 @@
 """The home of job records: the store for what must survive, Redis for what changes every second."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, cast
 
 import redis
 
 from service import ledger_scripts as scripts
-from service.records import JobError, JobRecord, JobState, Phase, Progress, now
+from service.live_job import (
+    NOT_IN_REDIS,
+    LiveJob,
+    LoggedEvent,
+    draws_key,
+    events_key,
+    finished_key,
+    job_keys,
+    live_key,
+    notes_key,
+    shards_key,
+)
+from service.records import EventType, JobError, JobRecord, JobState, Phase, event_id, now
 from service.stores.protocol import ObjectMissing, Store
 
 _LOCK_LIFE_S = 30
@@ -30,6 +43,17 @@ class LedgerBusy(redis.RedisError):
     """Another process holds this job's lock for too long."""
 
 
+@dataclass(frozen=True, slots=True)
+class LoggedJob:
+    """A job with what happened to it, at one moment."""
+
+    stored: JobRecord
+    """As the store has it."""
+    job: JobRecord
+    log: list[LoggedEvent]
+    """What lies between its acceptance and its end, which its record tells; where Redis was lost, the rest of that."""
+
+
 class Ledger:
     """Every job ever accepted, and how far it is.
 
@@ -37,6 +61,9 @@ class Ledger:
     hash `labelmint:job:{id}` holds what is newer; losing it loses progress figures, never a job nor a cancellation. A
     terminal state is written to the store first, and the first one wins: transitions take the job's lock, so two
     processes cannot both end a job.
+
+    What happens in between is logged in Redis, by the same step that changes the hash. Acceptance and end are not: the
+    record tells of them, wherever it is read.
 
     Errors of Redis and `StoreUnavailable` pass through unchanged.
     """
@@ -46,7 +73,11 @@ class Ledger:
         self._store = store
         self._redis = redis
         self._ttl_s = ttl_s
+        self._set_state = redis.register_script(scripts.SET_STATE)
+        self._set_progress = redis.register_script(scripts.SET_PROGRESS)
         self._enter_phase = redis.register_script(scripts.ENTER_PHASE)
+        self._note = redis.register_script(scripts.NOTE)
+        self._interrupt = redis.register_script(scripts.INTERRUPT)
         self._finish_shard = redis.register_script(scripts.FINISH_SHARD)
 
     def accept(self, job: JobRecord) -> JobRecord:
@@ -57,8 +88,9 @@ class Ledger:
             except JobMissing:
                 self._write(job)
             pipeline = self._redis.pipeline()
-            pipeline.delete(*_keys(job.id))
-            pipeline.hset(_live(job.id), "state", job.state)
+            pipeline.delete(*job_keys(job.id))
+            pipeline.hset(live_key(job.id), "state", job.state)
+            pipeline.hset(live_key(job.id), "last_event", str(event_id(job.created)))
             pipeline.sadd(scripts.UNFINISHED, job.id)
             pipeline.execute()
         return job
@@ -67,7 +99,7 @@ class Ledger:
         """Remove every trace of a job that was accepted but could not be queued."""
         self._store.delete(JobRecord.key(job_id))
         pipeline = self._redis.pipeline()
-        pipeline.delete(*_keys(job_id))
+        pipeline.delete(*job_keys(job_id))
         pipeline.srem(scripts.UNFINISHED, job_id)
         pipeline.execute()
 
@@ -76,20 +108,33 @@ class Ledger:
 
         `progress.rate` and `eta_s` are worked out here, over the time since the phase began or was gone on with.
         """
-        job = self._stored(job_id)
-        if job.state.is_terminal:
-            return job
+        return self._read(job_id)[1]
+
+    def history(self, job_id: str, known: JobRecord | None = None) -> LoggedJob:
+        """The job as it is now, with what happened to it. Raises `JobMissing`.
+
+        `known`: what the store had before. It spares a look there, unless Redis has it that the store knows better. A
+        job that has ended needs no Redis.
+        """
+        try:
+            stored, job, live = self._read(job_id, known, with_ended=True)
+        except redis.RedisError:
+            stored = self._stored(job_id)
+            if not stored.state.is_terminal:
+                raise
+            job, live = stored, NOT_IN_REDIS
+        log = live.log
+        if job.state is JobState.CANCELLING and all(event.type is not EventType.CANCELLING for event in log):
+            log.append(LoggedEvent(self._cancelled_at(job_id), EventType.CANCELLING, {}))
+        return LoggedJob(stored, job, log)
+
+    def last_events(self, job_ids: Sequence[str]) -> "list[int | None]":
+        """The id of the last event of each of these jobs, None where Redis knows none: who looks for changes in many
+        jobs sees them so."""
         pipeline = self._redis.pipeline(transaction=False)
-        pipeline.hgetall(_live(job_id))
-        pipeline.hvals(_shards(job_id))
-        pipeline.hvals(_draws(job_id))
-        pipeline.zrange(_notes(job_id), 0, -1)
-        pipeline.time()
-        live, shards, draws, notes, (seconds, micros) = pipeline.execute()
-        fields = {name.decode(): value.decode() for name, value in live.items()}
-        if fields.get("phase") == Phase.GENERATE:
-            fields |= _generated(shards, draws, json.loads(fields.get("details", "{}")))
-        return _merged(job, fields, [note.decode() for note in notes], seconds + micros / 1e6)
+        for job_id in job_ids:
+            pipeline.hget(live_key(job_id), "last_event")
+        return [None if last is None else int(last) for last in pipeline.execute()]
 
     def list(self, prefix: str = "") -> Iterator[JobRecord]:
         """Every job whose id starts with `prefix`, in the order of their ids."""
@@ -118,7 +163,7 @@ class Ledger:
         ids, ended = pipeline.execute()
         counts = {state: int(ended.get(state.encode(), 0)) for state in JobState}
         for job_id in ids:
-            pipeline.hget(_live(job_id.decode()), "state")
+            pipeline.hget(live_key(job_id.decode()), "state")
         for state in pipeline.execute():
             counts[JobState(state.decode()) if state else JobState.QUEUED] += 1
         return counts
@@ -133,20 +178,20 @@ class Ledger:
             if job.state.is_terminal or job.state is JobState.CANCELLING:
                 return False
             pipeline = self._redis.pipeline()
-            pipeline.hset(_live(job_id), "state", JobState.RUNNING)
-            pipeline.hsetnx(_live(job_id), "started", (job.started or now()).isoformat())
+            self._enter_state(job_id, JobState.RUNNING, pipeline)
+            pipeline.hsetnx(live_key(job_id), "started", (job.started or now()).isoformat())
             pipeline.sadd(scripts.UNFINISHED, job_id)
             pipeline.execute()
             return True
 
     def fitted(self, job_id: str, fit_key: str) -> None:
         """Say which labeler the job uses."""
-        self._redis.hset(_live(job_id), "fit_key", fit_key)
+        self._redis.hset(live_key(job_id), "fit_key", fit_key)
 
     def plan(self, job_id: str, fit_key: str, shards: int, shard_size: int) -> None:
         """Say which labeler the job uses and into how many shards of how many samples it is cut."""
         self._redis.hset(
-            _live(job_id), mapping={"fit_key": fit_key, "shards": str(shards), "shard_size": str(shard_size)}
+            live_key(job_id), mapping={"fit_key": fit_key, "shards": str(shards), "shard_size": str(shard_size)}
         )
 
     def enter_phase(self, job_id: str, phase: Phase, total: int) -> None:
@@ -156,11 +201,12 @@ class Ledger:
         out of `generate` or `package`.
         """
         self._worked_on(job_id)
-        self._enter_phase(keys=[_live(job_id)], args=[phase, total])
+        keys = [live_key(job_id), events_key(job_id), shards_key(job_id), draws_key(job_id)]
+        self._enter_phase(keys=keys, args=[phase, total])
 
     def advance(self, job_id: str, done: int) -> None:
         """`done` units of the current phase are behind us. For phases with one writer."""
-        self._redis.hset(_live(job_id), "done", str(done))
+        self._progressed(job_id, live_key(job_id), {"done": str(done)})
 
     def count_from_here(self, job_id: str) -> None:
         """What is done of the current phase was done before it was interrupted: its rate is that of what comes now.
@@ -170,20 +216,20 @@ class Ledger:
         done = self.get(job_id).progress.done
         seconds, micros = self._redis.time()
         started = f"{seconds}.{micros:06d}"
-        self._redis.hset(_live(job_id), mapping={"before": str(done), "phase_started": started})
+        self._progressed(job_id, live_key(job_id), {"before": str(done), "phase_started": started})
 
     def tell(self, job_id: str, details: Mapping[str, float | str]) -> None:
         """Replace what the current phase has to tell beside its count; the next phase begins with nothing."""
-        self._redis.hset(_live(job_id), "details", json.dumps(dict(details)))
+        self._progressed(job_id, live_key(job_id), {"details": json.dumps(dict(details))})
 
     def advance_shard(self, job_id: str, shard: int, done: int) -> None:
         """`done` samples of this shard are made. A shard made twice counts once."""
-        self._redis.hset(_shards(job_id), str(shard), str(done))
+        self._progressed(job_id, shards_key(job_id), {str(shard): str(done)})
 
     def tell_draws(self, job_id: str, shard: int, judged: int, settled: int) -> None:
         """For this shard, so many candidates were judged and so many samples settled. While samples are generated, a
         job's details have the share of the two over all shards as `acceptance`. A shard made twice counts once."""
-        self._redis.hset(_draws(job_id), str(shard), f"{judged} {settled}")
+        self._progressed(job_id, draws_key(job_id), {str(shard): f"{judged} {settled}"})
 
     def shard_finished(self, job_id: str, shard: int) -> bool:
         """Note that a shard lies in the store. Returns whether all of them now do.
@@ -191,12 +237,21 @@ class Ledger:
         One of several workers that end at the same time is sure to get True. A repeated call gets the same answer, so
         that a retried last shard triggers packaging again. False while the job has no plan.
         """
-        return bool(self._finish_shard(keys=[_live(job_id), _finished(job_id)], args=[shard]))
+        return bool(self._finish_shard(keys=[live_key(job_id), finished_key(job_id)], args=[shard]))
 
     def note(self, job_id: str, text: str) -> None:
         """Tell the user something about the result. The same text twice is one note."""
-        seconds, micros = self._redis.time()
-        self._redis.zadd(_notes(job_id), {text: seconds + micros / 1e6}, nx=True)
+        keys = [live_key(job_id), events_key(job_id), notes_key(job_id)]
+        self._note(keys=keys, args=[text, json.dumps({"note": text})])
+
+    def interrupted(self, job_id: str, part: str, reason: str, pipeline: "redis.client.Pipeline | None" = None) -> None:
+        """Log that a part of the job, named by its id in the queue, has to be begun again.
+
+        `reason` is a stable word, as the `code` of an error. The same again replaces what was logged. It is one step
+        with what else is in `pipeline`.
+        """
+        data = {"part": part.removeprefix(f"{job_id}-"), "reason": reason}
+        self._interrupt(keys=[live_key(job_id), events_key(job_id)], args=[json.dumps(data)], client=pipeline)
 
     def succeed(self, job_id: str, outputs: dict[str, str]) -> None:
         """End the job well, with the key of each format's zip. Ignored if it has ended already."""
@@ -236,7 +291,7 @@ class Ledger:
             stored = self._stored(job_id)
             if stored.state is not JobState.CANCELLING:
                 self._write(stored.model_copy(update={"state": JobState.CANCELLING, "started": job.started}))
-            self._redis.hset(_live(job_id), "state", JobState.CANCELLING)
+            self._enter_state(job_id, JobState.CANCELLING)
             return JobState.CANCELLING
 
     def is_cancelling(self, job_id: str) -> bool:
@@ -258,8 +313,8 @@ class Ledger:
         ended = job.model_copy(update={"state": state, "finished": now(), "progress": progress, **changes})
         self._write(ended)
         pipeline = self._redis.pipeline()
-        pipeline.hset(_live(job.id), "state", state)
-        for key in _keys(job.id):
+        self._enter_state(job.id, state, pipeline)
+        for key in job_keys(job.id):
             pipeline.expire(key, self._ttl_s)
         pipeline.srem(scripts.UNFINISHED, job.id)
         pipeline.hincrby(scripts.ENDED, state, 1)
@@ -270,7 +325,7 @@ class Ledger:
 
         If Redis was lost meanwhile, it is told again what the store knows: a cancellation outlasts it.
         """
-        live = self._redis.hget(_live(job_id), "state")
+        live = self._redis.hget(live_key(job_id), "state")
         if live is not None:
             return JobState(cast(bytes, live).decode())
         try:
@@ -279,8 +334,35 @@ class Ledger:
             return None
         state = JobState.RUNNING if stored is JobState.QUEUED else stored
         if not state.is_terminal:
-            self._redis.hsetnx(_live(job_id), "state", state)
+            self._set_state(keys=[live_key(job_id), events_key(job_id)], args=[state, "unless set"])
         return state
+
+    def _enter_state(self, job_id: str, state: JobState, pipeline: "redis.client.Pipeline | None" = None) -> None:
+        """Let Redis know the state and log it, in one step with what else is in `pipeline`."""
+        self._set_state(keys=[live_key(job_id), events_key(job_id)], args=[state, ""], client=pipeline)
+
+    def _progressed(self, job_id: str, key: str, fields: Mapping[str, str]) -> None:
+        pairs = [word for pair in fields.items() for word in pair]
+        self._set_progress(keys=[live_key(job_id), key], args=pairs)
+
+    def _read(
+        self, job_id: str, known: JobRecord | None = None, with_ended: bool = False
+    ) -> tuple[JobRecord, JobRecord, LiveJob]:
+        """The job as the store has it, as it is, and as Redis has it; the last one of a job that has ended only
+        `with_ended`."""
+        stored = known or self._stored(job_id)
+        if stored.state.is_terminal and not with_ended:
+            return stored, stored, NOT_IN_REDIS
+        live = LiveJob.read(self._redis, job_id)
+        # What the store learns first, it may have learnt after it was read.
+        if live.state not in (JobState.QUEUED, JobState.RUNNING, stored.state) and not stored.state.is_terminal:
+            stored = self._stored(job_id)
+        return stored, stored if stored.state.is_terminal else live.with_record(stored), live
+
+    def _cancelled_at(self, job_id: str) -> int:
+        """An id for the event of a cancellation that only the store knows of, which was told at the time."""
+        rows = (row.modified for row in self._store.list(JobRecord.key(job_id)))
+        return event_id(next(rows, None) or now())
 
     def _stored(self, job_id: str) -> JobRecord:
         try:
@@ -302,52 +384,3 @@ class Ledger:
             yield
         finally:
             lock.release()
-
-
-def _live(job_id: str) -> str:
-    return f"labelmint:job:{job_id}"
-
-
-def _shards(job_id: str) -> str:
-    return f"labelmint:job:{job_id}:shards"
-
-
-def _draws(job_id: str) -> str:
-    return f"labelmint:job:{job_id}:draws"
-
-
-def _finished(job_id: str) -> str:
-    return f"labelmint:job:{job_id}:finished"
-
-
-def _notes(job_id: str) -> str:
-    return f"labelmint:job:{job_id}:notes"
-
-
-def _keys(job_id: str) -> tuple[str, ...]:
-    return _live(job_id), _shards(job_id), _draws(job_id), _finished(job_id), _notes(job_id)
-
-
-def _generated(shards: "list[bytes]", draws: "list[bytes]", details: dict[str, Any]) -> dict[str, str]:
-    """What the shards have done and what they tell, in the fields of a phase with one writer."""
-    judged, settled = (sum(int(shard.split()[place]) for shard in draws) for place in (0, 1))
-    if judged:
-        details["acceptance"] = round(settled / judged, 4)
-    return {"done": str(sum(int(done) for done in shards)), "details": json.dumps(details)}
-
-
-def _merged(job: JobRecord, live: dict[str, str], notes: "list[str]", time: float) -> JobRecord:
-    known: dict[str, Any] = {name: live[name] for name in ("state", "phase", "fit_key", "started") if name in live}
-    if job.state is JobState.CANCELLING:
-        known["state"] = job.state  # whatever a worker has told a Redis that was lost
-    known |= {name: int(live[name]) for name in ("shards", "shard_size") if name in live}
-    done, total = int(live.get("done", 0)), int(live.get("total", 0))
-    elapsed = time - float(live.get("phase_started", time))
-    made = done - int(live.get("before", 0))
-    rate = made / elapsed if made > 0 and elapsed > 0 else None
-    eta_s = max(0, total - done) / rate if rate else None
-    known["progress"] = Progress(
-        done=done, total=total, rate=rate, eta_s=eta_s, details=json.loads(live.get("details", "{}"))
-    )
-    known["notes"] = job.notes + notes
-    return JobRecord.model_validate_json(json.dumps(job.model_dump(mode="json") | known, default=dict))

@@ -19,6 +19,11 @@ def now() -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
+def event_id(moment: datetime) -> int:
+    """The id of an event of that moment, microseconds since 1970, unless others came then."""
+    return round(moment.timestamp() * 1_000_000)
+
+
 class GeneratorRecord(Record):
     """One generator in the store. Its files lie beside it: weights, encoder and latents, as safetensors."""
 
@@ -109,6 +114,21 @@ class JobState(StrEnum):
     @property
     def is_terminal(self) -> bool:
         return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+
+class EventType(StrEnum):
+    """What can happen to a job. A change of state is an event of the new state's name, and the last one its end."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PHASE = "phase"
+    PROGRESS = "progress"
+    NOTE = "note"
+    INTERRUPTED = "interrupted"
+    CANCELLING = "cancelling"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 class Phase(StrEnum):

@@ -7,6 +7,7 @@ import pytest
 from redis import Redis
 
 from service.ledger import JobFinished, JobMissing, Ledger
+from service.live_job import LiveJob
 from service.records import JobError, JobRecord, JobState, Phase
 from service.stores import FileStore, StoreUnavailable
 from tests.service.jobs import make_job
@@ -268,11 +269,88 @@ def test_the_stores_end_counts_when_redis_was_not_told(ledger: Ledger, job: JobR
     assert ledger.get(job.id).state is JobState.SUCCEEDED
 
 
+def test_a_job_that_ends_while_it_is_read_is_read_whole(
+    ledger: Ledger, job: JobRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not as one that has succeeded and made nothing."""
+    ledger.start(job.id)
+    read = LiveJob.read
+    for look in (ledger.get, lambda job_id: ledger.history(job_id, known=job).job):
+
+        def read_late(connection: Redis, job_id: str) -> LiveJob:
+            monkeypatch.undo()
+            ledger.succeed(job_id, {"png": "x"})
+            return read(connection, job_id)
+
+        monkeypatch.setattr(LiveJob, "read", read_late)
+        found = look(job.id)
+        assert (found.state, found.outputs) == (JobState.SUCCEEDED, {"png": "x"})
+        assert found.finished is not None
+
+
+def test_a_cancellation_after_the_last_look_into_the_store_is_seen(
+    ledger: Ledger, job: JobRecord, redis: Redis
+) -> None:
+    ledger.start(job.id)
+    ledger.cancel(job.id)
+    assert ledger.history(job.id, known=job).stored.state is JobState.CANCELLING
+    redis.flushall()
+    assert ledger.history(job.id, known=job).job.state is JobState.CANCELLING
+
+
+def test_what_did_not_change_is_no_event(ledger: Ledger, job: JobRecord) -> None:
+    for _ in range(2):
+        ledger.start(job.id)
+        ledger.enter_phase(job.id, Phase.FIT, 10)
+        ledger.note(job.id, "two seeds left out")
+    assert [event.type for event in ledger.history(job.id).log] == ["running", "phase", "note"]
+    ledger.enter_phase(job.id, Phase.FIT, 20)
+    ledger.enter_phase(job.id, Phase.GENERATE, 5)
+    ledger.enter_phase(job.id, Phase.FIT, 10)
+    log = ledger.history(job.id).log
+    assert [event.type for event in log] == ["running", "phase", "note", "progress", "phase"]
+    assert (log[-2].data["phase"], log[-2].data["total"]) == ("fit", 20)
+
+
+def test_a_phase_entered_again_is_told_again_and_its_progress_once(ledger: Ledger, job: JobRecord) -> None:
+    ledger.enter_phase(job.id, Phase.INVERT, 10)
+    ledger.advance(job.id, 10)
+    ledger.enter_phase(job.id, Phase.FIT, 10)
+    ledger.advance(job.id, 4)
+    ledger.enter_phase(job.id, Phase.INVERT, 10)
+    ledger.advance(job.id, 2)
+    told = [(event.type, event.data["phase"], event.data.get("done")) for event in ledger.history(job.id).log]
+    assert told == [
+        ("phase", "invert", None),
+        ("phase", "fit", None),
+        ("progress", "fit", 4),
+        ("phase", "invert", None),
+        ("progress", "invert", 2),
+    ]
+
+
+def test_nothing_is_logged_after_the_end(ledger: Ledger, job: JobRecord) -> None:
+    ledger.start(job.id)
+    ledger.succeed(job.id, {})
+    before = ledger.history(job.id).log
+    ledger.advance_shard(job.id, 0, 5)
+    ledger.note(job.id, "too late")
+    ledger.interrupted(job.id, "job-1-fit", "worker-lost")
+    ledger.enter_phase(job.id, Phase.PACKAGE, 5)
+    assert ledger.history(job.id).log == before
+
+
+def test_parts_of_no_job_leave_no_trace(ledger: Ledger, redis: Redis) -> None:
+    ledger.interrupted("nothing", "nothing-fit", "worker-lost")
+    assert redis.keys() == []
+
+
 def test_redis_forgets_a_finished_job_in_time(ledger: Ledger, job: JobRecord, redis: Redis) -> None:
+    ledger.start(job.id)
     ledger.advance_shard(job.id, 0, 1)
     assert redis.ttl("labelmint:job:job-1") == -1
     ledger.fail(job.id, ERROR)
-    for key in ("labelmint:job:job-1", "labelmint:job:job-1:shards"):
+    for key in ("labelmint:job:job-1", "labelmint:job:job-1:shards", "labelmint:job:job-1:events"):
         assert 0 < redis.ttl(key) <= 100
 
 
