@@ -29,6 +29,9 @@ WORKER_LOST = JobError(
     retry=True,
 )
 
+WORKER_STOPPED = "worker-stopped"
+"""Why a part is done again whose worker was told to stop. No job fails of it."""
+
 
 def public_error(exc: BaseException) -> JobError:
     """The public face of `exc`. Texts of unforeseen exceptions stay in the worker's log: they may hold secrets."""

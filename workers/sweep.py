@@ -25,7 +25,7 @@ from service.queue import QUEUE_NAME, SAMPLES, JobQueue
 from service.stores.protocol import StoreUnavailable
 from workers.lifeline import is_running
 from workers.outages import last_outage
-from workers.public_errors import WORKER_LOST
+from workers.public_errors import WORKER_LOST, WORKER_STOPPED
 from workers.recover import recover
 
 log = structlog.get_logger(__name__)
@@ -105,15 +105,16 @@ class Sweeper:
                 continue
             execution = Execution(execution_id, job_id, self.connection)
             part = self._fetch(job_id)
+            stopped = worker is not None and worker.left_in_order
             log.warning("worker lost", part=job_id)
             with self.connection.pipeline() as pipeline:
                 if part is None:
                     pipeline.zrem(self._started.key, execution.composite_key)
                 else:
                     execution.delete(part, pipeline)
-                    if worker is not None and worker.left_in_order:
+                    if stopped:
                         part.retries_left = (part.retries_left or 0) + 1  # to be stopped is not to fail
-                    self._retry_or_fail(part, pipeline)
+                    self._retry_or_fail(part, pipeline, WORKER_STOPPED if stopped else WORKER_LOST.code)
                 pipeline.execute()
 
     def _requeue_parts_lost_on_the_way(self) -> None:
@@ -130,13 +131,19 @@ class Sweeper:
                 if part is None:
                     pipeline.lrem(self._queue.intermediate_queue_key, 1, job_id)
                 else:
-                    self._retry_or_fail(part, pipeline)
+                    self._retry_or_fail(part, pipeline, WORKER_LOST.code)
                 pipeline.execute()
 
-    def _retry_or_fail(self, part: Job, pipeline: "redis.client.Pipeline") -> None:
+    def tell_of_retry(self, part: Job, reason: str, pipeline: "redis.client.Pipeline | None" = None) -> None:
+        """Let those who follow the job know that `part` is done again, and why, in one step with `pipeline`."""
+        if part.func_name != SAMPLES:
+            self.ledger.interrupted(part.args[0], part.id, reason, pipeline)
+
+    def _retry_or_fail(self, part: Job, pipeline: "redis.client.Pipeline", reason: str) -> None:
         pipeline.lrem(self._queue.intermediate_queue_key, 1, part.id)
         if part.should_retry:
             part.retry(self._queue, pipeline)
+            self.tell_of_retry(part, reason, pipeline)
         else:
             part.set_status(JobStatus.FAILED, pipeline=pipeline)
             self._failed.add(part, ttl=part.failure_ttl, exc_string="the worker died", pipeline=pipeline)

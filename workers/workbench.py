@@ -1,13 +1,14 @@
 """What every job body works with, and the one place where its end is decided: done, cancelled, retried or failed."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import redis
 import structlog
+from rq import get_current_job
 
 from service.generators import find_generator
 from service.ledger import JobMissing, Ledger
@@ -131,6 +132,7 @@ def run_body(job_id: str, body: Callable[[Workbench], None], rescue: Callable[[W
             error = public_error(failure)
             log.exception("job body failed", code=error.code)
             if error.retry and is_tried_again(failure):
+                _tell_of_retry(bench, error.code)
                 raise
             _rescue(bench, rescue)
             bench.ledger.fail(job_id, error)  # a job that has ended already, say with a result, stays as it ended
@@ -144,6 +146,13 @@ def _rescue(bench: Workbench, rescue: Callable[[Workbench], None] | None) -> Non
         if isinstance(failure, OUTAGES) and is_tried_again(failure):
             raise
         log.exception("what was reached could not be kept")
+
+
+def _tell_of_retry(bench: Workbench, reason: str) -> None:
+    part = get_current_job()
+    with suppress(redis.RedisError):  # it may be the reason
+        if part is not None:
+            bench.ledger.interrupted(bench.job_id, part.id, reason)
 
 
 def _is_over(ledger: Ledger, job_id: str) -> bool:

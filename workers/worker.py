@@ -26,6 +26,7 @@ from service.stores import open_store
 from service.stores.protocol import StoreUnavailable
 from workers.leftovers import drop_half_written
 from workers.lifeline import die_with_parent, is_running
+from workers.public_errors import WORKER_LOST
 from workers.sweep import LIFE_S, Sweeper, place
 from workers.training_starts import Starts, run_folder
 
@@ -190,6 +191,7 @@ class ForkingWorker(Worker):
 
     def _on_child_killed(self, job: Job, *_: object) -> None:
         if job.should_retry:
+            self._sweeper.tell_of_retry(job, WORKER_LOST.code)
             return
         try:
             self._sweeper.settle(job)

@@ -14,7 +14,7 @@ from rq.serializers import JSONSerializer
 
 from service.ledger import Ledger
 from service.queue import QUEUE_NAME, JobQueue
-from service.records import JobRecord, JobState
+from service.records import EventType, JobRecord, JobState
 from service.requests import GenerateRequest
 from service.settings import Settings
 from service.stores import FileStore
@@ -72,6 +72,10 @@ def calls(tally: Path) -> int:
     return tally.stat().st_size if tally.exists() else 0
 
 
+def interruptions(ledger: Ledger) -> list[dict[str, str]]:
+    return [event.data for event in ledger.history("job").log if event.type is EventType.INTERRUPTED]
+
+
 def is_done(redis: redis_client.Redis) -> bool:
     return redis.hget("rq:job:part", "status") == b"finished"
 
@@ -87,6 +91,7 @@ def test_a_part_whose_child_is_always_killed_fails_the_job(
     assert job.error is not None
     assert job.error.code == "worker-lost"
     assert calls(tally) == 4
+    assert interruptions(ledger) == [{"part": "part", "reason": "worker-lost"}]
 
 
 def test_a_part_whose_child_is_killed_once_is_done_again(
@@ -97,6 +102,7 @@ def test_a_part_whose_child_is_killed_once_is_done_again(
         wait_for(lambda: is_done(redis), 60, "the part is done")
     assert calls(tally) == 2
     assert ledger.get("job").state is JobState.RUNNING
+    assert interruptions(ledger) == [{"part": "part", "reason": "worker-lost"}]
 
 
 def test_an_exception_that_leaves_the_body_fails_the_job_in_the_end(
@@ -119,6 +125,7 @@ def test_a_body_that_takes_too_long_fails_the_job_at_once(
     assert error is not None
     assert error.code == "timeout"
     assert calls(tally) == 1
+    assert interruptions(ledger) == []
 
 
 def test_an_outage_is_retried(ledger: Ledger, enqueue: Callable[[str], None], light_worker: Start, tally: Path) -> None:
@@ -127,6 +134,7 @@ def test_an_outage_is_retried(ledger: Ledger, enqueue: Callable[[str], None], li
         wait_for(lambda: ledger.get("job").state.is_terminal, 60, "the job has ended")
     assert ledger.get("job").state is JobState.SUCCEEDED
     assert calls(tally) == 2
+    assert interruptions(ledger) == [{"part": "part", "reason": "store-unavailable"}]
 
 
 def test_a_new_worker_takes_over_from_a_killed_one_at_once(
@@ -142,6 +150,7 @@ def test_a_new_worker_takes_over_from_a_killed_one_at_once(
     with light_worker():
         assert wait_for(lambda: is_done(redis), 60, "the part is done") < 15
     assert calls(tally) == 2
+    assert interruptions(ledger) == [{"part": "part", "reason": "worker-lost"}]
 
 
 def test_a_living_worker_takes_over_from_a_killed_one(
@@ -194,6 +203,7 @@ def test_the_first_signal_lets_the_part_end_and_the_second_abandons_it(
     with light_worker():
         wait_for(lambda: is_done(redis), 60, "the part is done")
     assert redis.hget("rq:job:part", "retries_left") == b"3"
+    assert interruptions(ledger) == [{"part": "part", "reason": "worker-stopped"}]
 
 
 @pytest.fixture
@@ -268,3 +278,4 @@ def test_a_part_lost_between_queue_and_worker_is_found(
     with light_worker():
         wait_for(lambda: is_done(redis), 60, "the part is done")
     assert redis.llen("rq:queue:labelmint:intermediate") == 0
+    assert interruptions(ledger) == [{"part": "part", "reason": "worker-lost"}]
