@@ -10,6 +10,7 @@ from starlette.types import Scope
 
 from service.body_limit import BodyLimit, Limit
 from service.dependencies import Parts
+from service.job_watch import JobWatch
 from service.ledger import Ledger
 from service.log import configure_logging
 from service.observation import Observation, RequestMetrics
@@ -17,8 +18,9 @@ from service.openapi import install_openapi, operation_id
 from service.problems import install_handlers
 from service.queue import JobQueue
 from service.redis_client import connect
-from service.routes import download, fit, formats, generate, generators, health, jobs, projects, reports
+from service.routes import download, events, fit, formats, generate, generators, health, jobs, projects, reports
 from service.settings import Settings, get_settings
+from service.stop_signal import on_stop_signal
 from service.stores import open_store
 
 _DEFAULT_REDIS = "redis://127.0.0.1:6379/0"
@@ -28,7 +30,8 @@ _DESCRIPTION = """Turns 50 or fewer labeled images into a labeled dataset of any
 1. `POST /projects` with your images, their masks and a `project.json`.
 2. `POST /projects/{id}/fit`, if you want to know from `GET /projects/{id}/report` how right the labels will be.
 3. `POST /generate` with how many samples you want.
-4. Watch `GET /jobs/{id}` (`Prefer: wait=30`), then `GET /jobs/{id}/download?format=`.
+4. Watch `GET /jobs/{id}` (`Prefer: wait=30`) or follow `GET /jobs/{id}/events`.
+5. `GET /jobs/{id}/download?format=`.
 
 Every error is `application/problem+json` (RFC 9457) with a stable `type`.
 """
@@ -44,11 +47,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     store = open_store(settings.store_url, settings.s3_endpoint_url, settings.s3_public_endpoint_url)
     redis = connect(settings.redis_url or _DEFAULT_REDIS)
     ledger = Ledger(store, redis, settings.job_ttl_s)
-    metrics = RequestMetrics(ledger)
+    watch, metrics = JobWatch(ledger), RequestMetrics(ledger)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
+        with on_stop_signal(watch.stop):
+            yield
         redis.close()
 
     # FastAPI's own documentation page is fetched from elsewhere, and stays blank where that cannot be reached.
@@ -60,8 +64,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         generate_unique_id_function=operation_id,
         lifespan=lifespan,
     )
-    app.state.parts = Parts(settings, store, redis, ledger, JobQueue(redis, settings), metrics)
-    for part in (projects, reports, fit, generate, jobs, formats, download, generators, health):
+    app.state.parts = Parts(settings, store, redis, ledger, JobQueue(redis, settings), watch, metrics)
+    for part in (projects, reports, fit, generate, jobs, events, formats, download, generators, health):
         app.include_router(part.router)
     install_handlers(app)
     install_openapi(app)

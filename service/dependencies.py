@@ -6,6 +6,7 @@ from typing import Annotated
 import redis
 from fastapi import Depends, Path, Request
 
+from service.job_watch import JobWatch
 from service.ledger import Ledger
 from service.observation import RequestMetrics
 from service.queue import JobQueue
@@ -22,6 +23,7 @@ class Parts:
     redis: redis.Redis
     ledger: Ledger
     queue: JobQueue
+    watch: JobWatch
     metrics: RequestMetrics
 
 
@@ -47,11 +49,16 @@ def _queue(request: Request) -> JobQueue:
     return _parts(request).queue
 
 
+def _watch(request: Request) -> JobWatch:
+    return _parts(request).watch
+
+
 PartsDep = Annotated[Parts, Depends(_parts)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
 StoreDep = Annotated[Store, Depends(_store)]
 LedgerDep = Annotated[Ledger, Depends(_ledger)]
 QueueDep = Annotated[JobQueue, Depends(_queue)]
+WatchDep = Annotated[JobWatch, Depends(_watch)]
 
 ProjectId = Annotated[str, Path(description="the project's id", examples=["k3v9p2m7xq4a"])]
 JobId = Annotated[str, Path(description="the job's id", examples=["w8d2n5c6t9rb"])]

@@ -94,6 +94,11 @@ def unsupported_media_type(expected: str) -> Problem:
     )
 
 
+def not_acceptable(offers: Sequence[str]) -> Problem:
+    """406: the client accepts none of these media types."""
+    return Problem(406, "not-acceptable", "Not acceptable", f"Accept one of these: {', '.join(offers)}.")
+
+
 def too_large(limit_bytes: int, setting: str | None = None) -> Problem:
     """413: the body is over the limit, which is that of a setting or always the same."""
     remedy = "Send less." if setting is None else f"Send less, or let whoever runs the service raise {setting}."

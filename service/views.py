@@ -91,6 +91,7 @@ class JobLinks(BaseModel):
     """Where to go from a job. What is not there yet, or makes no sense any more, is null."""
 
     self: str
+    events: str
     project: str | None = None
     generator: str | None = None
     cancel: str | None = None
@@ -126,6 +127,7 @@ class JobView(BaseModel):
         fitted = f"/projects/{job.project_id}" if succeeded and is_fit else None
         links = JobLinks(
             self=home,
+            events=f"{home}/events",
             project=f"/projects/{job.project_id}" if job.project_id else None,
             generator=f"/generators/{job.generator_id}" if job.generator_id else None,
             cancel=None if job.state.is_terminal else f"{home}/cancel",

@@ -1,8 +1,6 @@
 """`/jobs`: watching, stopping and looking at the work."""
 
-import asyncio
 import re
-import time
 from itertools import islice
 from typing import Annotated
 
@@ -10,7 +8,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from service.cancelling import cancel
-from service.dependencies import JobId, LedgerDep, QueueDep, StoreDep
+from service.dependencies import JobId, LedgerDep, QueueDep, StoreDep, WatchDep
 from service.ledger import JobFinished, JobMissing, Ledger
 from service.openapi import problems
 from service.problems import Problem, not_found
@@ -22,8 +20,12 @@ from service.views import JobList, JobView
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 MAX_WAIT_S = 60
-_LOOK_EVERY_S = 0.25
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])")
+
+PreferHeader = Annotated[
+    str | None,
+    Header(description="`wait=N`: answer when something changed, or after N seconds (60 at most)"),
+]
 
 
 @router.get("", summary="List jobs", responses=problems(422, 503))
@@ -43,18 +45,17 @@ async def get_job(
     request: Request,
     response: Response,
     ledger: LedgerDep,
-    prefer: Annotated[
-        str | None,
-        Header(description="`wait=N`: answer when something changed, or after N seconds (60 at most)"),
-    ] = None,
+    watch: WatchDep,
+    prefer: PreferHeader = None,
 ) -> JobView:
     """State, phase and progress. With `Prefer: wait=N` the answer comes with the next change: no need to poll."""
-    match = _WAIT.search(prefer.lower()) if prefer else None
     job = await run_in_threadpool(find_job, ledger, job_id)
-    if match:
-        wait_s = min(int(match[1]), MAX_WAIT_S)
-        response.headers["Preference-Applied"] = f"wait={wait_s}"
-        job = await _changed(job, wait_s, ledger, request)
+    if (wait_s := wait_preferred(prefer, response)) and not job.state.is_terminal:
+        before = _signature(job)
+        changed = await watch.first(
+            job_id, lambda history: _signature(history.job) != before, wait_s, request.is_disconnected
+        )
+        job = changed.job if changed else await run_in_threadpool(find_job, ledger, job_id)
     if not job.state.is_terminal:
         response.headers["Retry-After"] = "1"
     response.headers["Cache-Control"] = "no-store"
@@ -113,16 +114,14 @@ def find_job(ledger: Ledger, job_id: str) -> JobRecord:
         raise not_found("job") from None
 
 
-async def _changed(job: JobRecord, wait_s: int, ledger: Ledger, request: Request) -> JobRecord:
-    end = time.monotonic() + wait_s
-    before = _signature(job)
-    while not job.state.is_terminal and _signature(job) == before:
-        left = end - time.monotonic()
-        if left <= 0 or await request.is_disconnected():
-            break
-        await asyncio.sleep(min(_LOOK_EVERY_S, left))
-        job = await run_in_threadpool(find_job, ledger, job.id)
-    return job
+def wait_preferred(prefer: str | None, response: Response) -> int:
+    """How many seconds a client would rather wait than hear of nothing new; a header of `response` says that it may."""
+    match = _WAIT.search(prefer.lower()) if prefer else None
+    if match is None:
+        return 0
+    wait_s = min(int(match[1]), MAX_WAIT_S)
+    response.headers["Preference-Applied"] = f"wait={wait_s}"
+    return wait_s
 
 
 def _signature(job: JobRecord) -> tuple[object, ...]:

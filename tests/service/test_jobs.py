@@ -50,6 +50,7 @@ def test_a_running_job_shows_how_far_it_is(api: httpx.Client, api_ledger: Ledger
     assert view["progress"]["details"] == {"slowest": "generate", "busy.encode": 0.25}
     assert view["links"] == {
         "self": "/jobs/job-1",
+        "events": "/jobs/job-1/events",
         "project": "/projects/bears",
         "generator": None,
         "cancel": "/jobs/job-1/cancel",

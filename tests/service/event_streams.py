@@ -1,0 +1,69 @@
+"""Reads server-sent events as the standard has it, for tests."""
+
+import json
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+STREAM = {"accept": "text/event-stream"}
+PAGE = {"accept": "application/json"}
+
+
+class EventStream:
+    """The events of one answer, in an iteration that lasts as long as the answer. Of each, its `data`."""
+
+    def __init__(self, answer: httpx.Response) -> None:
+        self.answer = answer
+        self.comments = 0
+        self.retry: int | None = None
+        self._events = self._read()
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return self._events
+
+    def take(self, count: int) -> list[dict[str, Any]]:
+        """The next `count` events."""
+        return [next(self._events) for _ in range(count)]
+
+    def until(self, *types: str) -> list[dict[str, Any]]:
+        """The next events up to one of these types."""
+        taken = self.take(1)
+        while taken[-1]["type"] not in types:
+            taken += self.take(1)
+        return taken
+
+    def _read(self) -> Iterator[dict[str, Any]]:
+        fields: dict[str, str] = {}
+        for line in self.answer.iter_lines():
+            name, _, value = line.partition(":")
+            value = value.removeprefix(" ")
+            if line == "":
+                if "data" in fields:
+                    event = json.loads(fields["data"])
+                    assert (str(event["id"]), event["type"]) == (fields["id"], fields["event"])
+                    yield event
+                fields = {}
+            elif name == "":
+                self.comments += 1
+            elif name == "retry":
+                self.retry = int(value)
+            else:
+                assert name in ("id", "event", "data")
+                assert name not in fields
+                fields[name] = value
+        assert not fields, "the stream ended within an event"
+
+
+_TLS = ssl.create_default_context()  # never used, and otherwise made for each stream, which takes a while
+
+
+@contextmanager
+def event_stream(url: str, last: int | None = None, **options: Any) -> Iterator[EventStream]:
+    """The stream at `url`, from after the event with the id `last`."""
+    headers = STREAM | ({} if last is None else {"last-event-id": str(last)})
+    with httpx.stream("GET", url, headers=headers, timeout=30, verify=_TLS, **options) as answer:
+        assert answer.status_code == 200
+        yield EventStream(answer)
