@@ -298,7 +298,7 @@ def test_a_cancellation_after_the_last_look_into_the_store_is_seen(
     assert ledger.history(job.id, known=job).job.state is JobState.CANCELLING
 
 
-def test_what_did_not_change_is_no_event(ledger: Ledger, job: JobRecord) -> None:
+def test_what_did_not_change_is_no_event(ledger: Ledger, job: JobRecord, redis: Redis) -> None:
     for _ in range(2):
         ledger.start(job.id)
         ledger.enter_phase(job.id, Phase.FIT, 10)
@@ -310,6 +310,10 @@ def test_what_did_not_change_is_no_event(ledger: Ledger, job: JobRecord) -> None
     log = ledger.history(job.id).log
     assert [event.type for event in log] == ["running", "phase", "note", "progress", "phase"]
     assert (log[-2].data["phase"], log[-2].data["total"]) == ("fit", 20)
+    for _ in range(2):
+        ledger.cancel(job.id)
+    logged = redis.zrange("labelmint:job:job-1:events", 0, -1)
+    assert [member.split()[1] for member in logged] == [b"running", b"phase", b"note", b"phase", b"cancelling"]
 
 
 def test_a_phase_entered_again_is_told_again_and_its_progress_once(ledger: Ledger, job: JobRecord) -> None:
