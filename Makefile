@@ -12,11 +12,12 @@ demo: $(STAMP)
 up: $(STAMP)
 	$(BIN)/labelmint up
 
+# Two processes with threads for every core each wait for one another more than they work: one thread, then.
 test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
