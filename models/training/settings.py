@@ -21,8 +21,8 @@ class TrainingSettings:
     ada_target: share of real images, from -1 to 1, by which those taken for real outnumber those taken for
     generated; above it the discriminator overfits, and the probability rises. ada_images: images over which it can
     go from 0 to 1; None means a fifth of the run, from 10,000 to 500,000. warm_up_images: after a start from a
-    generator's weights without their discriminator, so many images train the new discriminator alone, and over a
-    quarter as many again the generator's learning rate rises to what it is.
+    generator's weights without their discriminator, so many images train the new discriminator alone, and over half
+    as many again the generator's learning rate rises to what it stays at, which is less than the discriminator's.
     """
 
     batch: int = 32

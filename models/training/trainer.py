@@ -30,6 +30,10 @@ LAZY_R1 = 16
 LAZY_SCALE = LAZY_R1 / (LAZY_R1 + 1)
 """Scales the discriminator's Adam for the extra steps of the penalty (StyleGAN2, appendix B)."""
 
+BEHIND = 0.12
+"""At this share of the discriminator's rate learns a generator that began without its own one. The new discriminator
+knows far less than the generator; at the same rate it soon tells nothing apart any more, and the generator drifts."""
+
 W_AVG_DECAY = 0.995
 
 REPORT_EVERY_S = 2.0
@@ -112,13 +116,12 @@ class Trainer:
         self.dice = torch.Generator().manual_seed(settings.seed + self.shown)
 
     def _set_rate(self, share: float) -> None:
-        """Let both networks learn at `share` of the settings' rate; the generator less, soon after a warm-up.
-
-        A new discriminator follows a generator that sets out slowly. At once at full rate, it loses it for good.
-        """
-        since = self.shown - self.warm_until
-        ramp = min(1.0, max(0.02, 4 * since / self.settings.warm_up_images)) if self.warm_until else 1.0
-        self.generator_adam.param_groups[0]["lr"] = ramp * share * self.settings.learning_rate
+        """Let both networks learn at `share` of the settings' rate; the generator less, after a warm-up."""
+        behind = 1.0
+        if self.warm_until:
+            since = self.shown - self.warm_until
+            behind = BEHIND * min(1.0, max(0.02, 2 * since / self.settings.warm_up_images))
+        self.generator_adam.param_groups[0]["lr"] = behind * share * self.settings.learning_rate
         self.discriminator_adam.param_groups[0]["lr"] = share * self.settings.learning_rate * LAZY_SCALE
 
     def _state(self) -> dict[str, Any]:

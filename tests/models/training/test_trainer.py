@@ -15,8 +15,8 @@ from models.training.checkpoints import NEWEST, PREVIOUS
 from models.training.discriminator import Discriminator, minibatch_deviation
 from models.training.run import sample_images
 from models.training.settings import TrainingSettings, plan_for
-from models.training.start import read_start, save_discriminator
-from models.training.trainer import Trainer, TrainingProgress
+from models.training.start import Start, read_start, save_discriminator
+from models.training.trainer import BEHIND, LAZY_SCALE, Trainer, TrainingProgress
 from tests.models.training.subjects import SETTINGS, SMALL, colours, ignore
 
 
@@ -183,6 +183,26 @@ def test_a_start_from_a_generator_trains_the_discriminator_first(tmp_path: Path)
     # Half-lives of 500 images: the average has hardly left the start, as it would have without one.
     moved = (weights(again.average) - weights(given)).norm() / (weights(again.generator) - weights(given)).norm()
     assert moved < 0.2
+
+
+def test_beside_a_new_discriminator_the_generator_learns_slowly(tmp_path: Path) -> None:
+    given = Generator(SMALL).state_dict()
+    settings = replace(SETTINGS, warm_up_images=40)
+    trainer = Trainer(tmp_path, SMALL, settings, colours(), "cpu", Start(SMALL, given, given, None))
+    rates: list[tuple[int, float, float]] = []
+
+    def note_rates(trainer: Trainer) -> None:
+        generator, discriminator = (
+            a.param_groups[0]["lr"] for a in (trainer.generator_adam, trainer.discriminator_adam)
+        )
+        rates.append((trainer.shown, generator / settings.learning_rate, discriminator / settings.learning_rate))
+
+    trainer.run(160, ignore, snapshot=note_rates, snapshot_images=8)
+    at_work = [generator for shown, generator, _ in rates if shown > settings.warm_up_images]
+    assert at_work == sorted(at_work)
+    assert at_work[0] < 0.5 * at_work[-1]
+    assert at_work[-1] == pytest.approx(BEHIND)
+    assert [discriminator for _, _, discriminator in rates] == [pytest.approx(LAZY_SCALE)] * len(rates)
 
 
 def test_a_start_from_a_run_takes_its_discriminator_along(tmp_path: Path) -> None:
