@@ -21,7 +21,7 @@ _AGAIN_AFTER_S = 1.0
 """Between two looks while Redis or the store is out."""
 
 READ_AGAIN_S = 15.0
-"""So often a job is read even if Redis knows no news of it: whoever ended it may have died before he told Redis."""
+"""So often a job is read even if Redis knows no news of it: whoever ended it may have died before telling Redis."""
 
 _CLIENT_S = 1.0
 """Between two looks whether a client that waits is still there."""

@@ -58,7 +58,9 @@ def crash(tell: Callable[[str], None]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "work", [lambda tell: {"length": len(bytearray(2**30))}, spin, fill_the_disk, overflow, crash], ids=str
+    "work",
+    [lambda tell: {"length": len(bytearray(2**30))}, spin, fill_the_disk, overflow, crash],
+    ids=["memory", "time", "disk", "answer", "crash"],
 )
 def test_what_takes_too_much_is_ended(work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FILLED", str(tmp_path / "filled"))
