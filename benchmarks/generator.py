@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.device import choose_device, fast_precision
-from models.generator import Architecture, Generator, StyleBlock, ToRGB, resample_kernel, upsample_image
+from models.generator import Architecture, Generator, StyleBlock, ToRGB
 from models.provenance import describe_device
+from models.resample_filter import resample_kernel, upsample_image
 
 WARM_UPS = 2
 

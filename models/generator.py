@@ -6,7 +6,6 @@ paper's. Pure PyTorch, one code path for CPU and GPU; parameter names and layout
 
 import math
 from dataclasses import asdict, dataclass
-from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -15,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.device import sent
+from models.resample_filter import resample_kernel, upsample_image
 
 LRELU_SLOPE = 0.2
 LRELU_GAIN = math.sqrt(2)
-RESAMPLE_TAPS = (1.0, 3.0, 3.0, 1.0)
 LARGEST_WIDTH = 16384
 LARGEST_C_DIM = 100_000
 
@@ -196,28 +195,6 @@ class Mapping(nn.Module):
             return None
         classes = torch.randint(self.c_dim, [count], generator=random)
         return sent(F.one_hot(classes, self.c_dim).float(), self.w_avg.device)
-
-
-def resample_kernel(channels: int, gain: float, like: Tensor) -> Tensor:
-    """The [1, 3, 3, 1] filter as a depthwise (channels, 1, 4, 4) kernel whose taps sum to `gain`."""
-    return _resample_taps(gain, like.dtype, like.device).expand(channels, 1, 4, 4)
-
-
-@cache
-def _resample_taps(gain: float, precision: torch.dtype, device: torch.device) -> Tensor:
-    """Kept, because bringing them to a GPU would make everyone wait until it has done what it was asked before."""
-    # Gradients of codes may pass through it later, which tensors of inference mode do not allow.
-    with torch.inference_mode(False), torch.no_grad():
-        taps = torch.tensor(RESAMPLE_TAPS)
-        kernel = torch.outer(taps, taps)
-        return (kernel * (gain / kernel.sum())).to(device, precision)
-
-
-def upsample_image(image: Tensor) -> Tensor:
-    """Double an image (B, C, H, W) by zero insertion and the resample filter, as the skip connection of ToRGB does."""
-    channels = image.shape[1]
-    kernel = resample_kernel(channels, 4.0, image)
-    return F.conv_transpose2d(image, kernel, stride=2, padding=1, groups=channels)
 
 
 class NormalizedWeight(NamedTuple):

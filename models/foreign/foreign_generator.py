@@ -9,7 +9,8 @@ from torch import Tensor
 
 from models.checkpoint import CheckpointError
 from models.foreign.raw_storages import StoredTensor
-from models.generator import RESAMPLE_TAPS, Architecture, Generator
+from models.generator import Architecture, Generator
+from models.resample_filter import RESAMPLE_TAPS
 
 LATENTS = 65_536
 """Samples of w whose mean stands in for a `w_avg` that is missing."""

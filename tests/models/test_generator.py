@@ -8,7 +8,8 @@ from torch import Tensor
 
 from models.bundle import GeneratorBundle, load_bundle, load_generator
 from models.checkpoint import CheckpointError, half, save_tensors
-from models.generator import Architecture, Generator, NormalizedWeight, demodulated_convolution, upsample_image
+from models.generator import Architecture, Generator, NormalizedWeight, demodulated_convolution
+from models.resample_filter import upsample_image
 
 
 def naive_modulated_convolution(x: Tensor, weight: Tensor, styles: Tensor, demodulate: bool, up: bool) -> Tensor:
