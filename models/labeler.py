@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from models.checkpoint import CheckpointError, load_tensors, save_tensors
 from models.heads.attributes import decide
 from models.heads.depth import depth_of, depth_spread
-from models.heads.image_head import ImageHead, pooled
+from models.heads.image_head import ImageHead, pooled, scale_of
 from models.heads.keypoints import keypoints_of, points_uncertainty
 from models.heads.segmentation import jensen_shannon, vote
 from models.heads.uncertainty import (
@@ -165,9 +165,9 @@ class Labeler(nn.Module):
         """Take the mean and deviation of every channel from a batch of features; those of the pooled features from
         `pooled_features` (N, ΣC), by default of the same batch."""
         for level, feature in enumerate(features):
-            center, scale = _mean_and_deviation(feature)
+            center, deviation = _mean_and_deviation(feature)
             self.get_buffer(f"center_{level}").copy_(center)
-            self.get_buffer(f"scale_{level}").copy_(scale.clamp(min=1e-4))
+            self.get_buffer(f"scale_{level}").copy_(scale_of(deviation))
         if self.image is not None:
             self.image.standardise(pooled(features) if pooled_features is None else pooled_features)
 

@@ -9,10 +9,19 @@ from torch import Tensor, nn
 UNITS = 32
 """Hidden units of a member. Few, since there are at most 50 images to learn from."""
 
+SMALLEST_DEVIATION = 1e-4
+"""Of a channel whose values mean something; those of most channels deviate by a tenth or more."""
+
 
 def pooled(features: list[Tensor]) -> Tensor:
     """The mean over pixels of every style block's output, coarse to fine: float32 (B, ΣC)."""
     return torch.cat([feature.mean(dim=(2, 3), dtype=torch.float32) for feature in features], dim=1)
+
+
+def scale_of(deviation: Tensor) -> Tensor:
+    """What channels of these standard deviations are divided by: 1 where they hardly vary, and so tell nothing. What
+    would be blown up of a constant is how half precision rounds it."""
+    return deviation.where(deviation >= SMALLEST_DEVIATION, 1.0)
 
 
 class ImageHead(nn.Module):
@@ -35,7 +44,7 @@ class ImageHead(nn.Module):
         self.center.copy_(values.mean(dim=0))
         deviation = values.std(dim=0, correction=0)
         # Of one image nothing is known about how much the channels vary.
-        self.scale.copy_(deviation.clamp(min=1e-4) if len(values) > 1 else torch.ones_like(deviation))
+        self.scale.copy_(scale_of(deviation) if len(values) > 1 else torch.ones_like(deviation))
 
     def forward(self, values: Tensor) -> Tensor:
         """Pooled features (B, ΣC) → (B, M, outputs)."""

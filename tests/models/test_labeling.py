@@ -127,6 +127,17 @@ def test_bfloat16_keeps_nearly_all_labels(shared: int) -> None:
     assert torch.allclose(single.uncertainty, half.uncertainty, rtol=0.02)
 
 
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_channels_that_never_change_leave_labels_as_they_are(precision: torch.dtype) -> None:
+    labeler, features = make(TO_16, 16, BEARS, hidden=(32,))
+    for feature in features:
+        feature[:, 0] = 1.37 + 1e-6 * torch.randn_like(feature[:, 0])
+    labeler.standardise(features)
+    single = LabelingKernel(labeler, torch.float32).label(features)
+    half = LabelingKernel(labeler, precision).label([f.to(precision) for f in features])
+    assert (single.masks == half.masks).float().mean() > 0.98
+
+
 @pytest.mark.parametrize("budget", [1, 2**18, 2**21])
 def test_bands_of_any_height_say_the_same(budget: int) -> None:
     labeler, features = make(TO_64[2:], 96, EVERYTHING, members=4, hidden=(16, 8))
