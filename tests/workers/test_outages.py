@@ -167,7 +167,7 @@ def test_a_running_part_outlasts_a_restart_of_redis_and_waiting_jobs_are_taken_u
         server.restart()
         wait_for(lambda: connection.zcard(WIP) == 1, 30, "the worker has said what it does")
         assert connection.hget("rq:job:part", "status") == b"started"
-        assert ledger.get("job").state is JobState.RUNNING
+        wait_for(lambda: ledger.get("job").state is JobState.RUNNING, 10, "the job runs again")
         assert connection.scard("rq:workers") == 1
         assert worker.poll() is None
         assert is_running(child)
