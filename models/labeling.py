@@ -1,5 +1,6 @@
 """The labeler's inference kernel: what `Labeler.label` says, at a cost near that of the bare image."""
 
+import math
 from dataclasses import replace
 
 import torch
@@ -18,6 +19,9 @@ its memory."""
 
 SMALLEST_PROBABILITY = 1e-30
 """Keeps 0·log 0 at 0."""
+
+LOG2_E = math.log2(math.e)
+"""On CPUs, PyTorch takes powers of two in less than half the time of powers of e."""
 
 
 class LabelingKernel:
@@ -131,23 +135,21 @@ class _Maps:
 
 
 def vote_and_diverge(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """The class of the members' largest mean probability, and their Jensen-Shannon divergence.
-
-    With the largest logit of each pixel and member at 0 and s the sum of their exponentials, a member's entropy is
-    log s - Σ p·logit: one exponential for each logit, and one logarithm for each pixel and class.
+    """The class of the members' largest mean probability, the first of equal ones, and their Jensen-Shannon divergence.
 
     Args:
-        logits: float32 (M, K, …), overwritten.
+        logits: float32 (M, K, …) of at most 256 classes, overwritten.
 
     Returns:
-        int64 and float32 (…).
+        uint8 and float32 (…).
     """
-    logits -= logits.amax(dim=1, keepdim=True)
-    p = logits.exp()
-    total = p.sum(dim=1, keepdim=True)
-    p /= total
-    negative_entropy = torch.mul(p, logits, out=logits).sum(dim=(0, 1)) - total.log_().sum(dim=(0, 1))
-    mean = p.mean(dim=0)
-    index = mean.max(dim=0).indices
-    negative_mixed = mean.clamp(min=SMALLEST_PROBABILITY).log_().mul_(mean).sum(dim=0)
-    return index, (negative_entropy / len(logits) - negative_mixed).clamp_(min=0)
+    members, last = len(logits), logits.shape[1] - 1
+    log_p = logits.log_softmax(dim=1)
+    p = torch.mul(log_p, LOG2_E, out=logits).exp2_()
+    divergence = log_p.mul_(p).sum(dim=(0, 1)).div_(members)
+    mean = p.sum(dim=0).div_(members)
+    divergence -= mean.clamp(min=SMALLEST_PROBABILITY).log_().mul_(mean).sum(dim=0)
+    # On a CPU, finding places along a leading axis takes several times as long as finding values.
+    place = torch.arange(last, -1, -1, dtype=mean.dtype, device=mean.device).view(-1, *[1] * (mean.dim() - 1))
+    index = last - mean.eq_(mean.amax(dim=0)).mul_(place).amax(dim=0)
+    return index.to(torch.uint8), divergence.clamp_(min=0)

@@ -252,8 +252,20 @@ def test_votes_and_divergences_are_those_of_the_plain_functions() -> None:
     logits = torch.randn(5, 7, 11, 13) * torch.tensor([0.1, 1.0, 10.0, 60.0, 200.0])[:, None, None, None]
     log_p = logits.double().log_softmax(dim=1).unsqueeze(0)
     index, divergence = vote_and_diverge(logits.clone())
-    assert torch.equal(index, vote(log_p, dim=2)[0])
+    assert index.dtype == torch.uint8
+    assert torch.equal(index, vote(log_p, dim=2)[0].to(torch.uint8))
     assert torch.allclose(divergence.double(), jensen_shannon(log_p, dim=2)[0], atol=1e-5)
+
+
+def test_of_classes_that_are_equally_likely_the_first_is_voted_for() -> None:
+    logits = torch.zeros(2, 256, 4)
+    logits[:, [3, 200], 1] = 5.0
+    logits[:, 255, 2] = 5.0
+    logits[0, 7, 3] = logits[1, 5, 3] = 5.0
+    index, divergence = vote_and_diverge(logits)
+    assert index.tolist() == [0, 3, 255, 5]
+    assert torch.allclose(divergence[:3], torch.zeros(3), atol=1e-6)
+    assert divergence[3] > 0.1
 
 
 @pytest.mark.parametrize(("side", "resolution"), [(4, 32), (16, 32), (8, 48), (32, 32)])
