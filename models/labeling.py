@@ -72,13 +72,13 @@ class LabelingKernel:
         shape = (len(features[0]), self.architecture.members, self.architecture.pixel_outputs, side, side)
         everything = torch.empty(shape, device=self.device)
         for tile in self.network.tiles(features):
-            everything[tile.images, :, :, tile.rows] = tile.outputs.permute(3, 0, 1, 2, 4)
+            everything[tile.images, :, :, tile.rows] = tile.outputs.permute(2, 0, 1, 3, 4)
         return everything
 
     def _label(self, features: list[Tensor]) -> Labels:
         layout = self.architecture.layout
         visibility, of_attributes = self.labeler.of_whole_images(features)
-        maps = _Maps(self.architecture, len(features[0]), self.network.together, self.device)
+        maps = _Maps(self.architecture, len(features[0]), self.network.decoded, self.device)
         points: list[tuple[Tensor, Tensor]] = []
         for tile in self.network.tiles(features):
             maps.take(tile)
@@ -106,14 +106,14 @@ class _Maps:
     """What is known of the pixels of a batch, filled tile by tile: masks uint8 and divergence (B, H, W) of the
     segmentation; mean and spread of the standardised depth (B, H, W); heatmaps (images, M, P, H, W) of a tile."""
 
-    def __init__(self, architecture: LabelerArchitecture, batch: int, together: int, device: torch.device) -> None:
+    def __init__(self, architecture: LabelerArchitecture, batch: int, decoded: int, device: torch.device) -> None:
         self.layout, side = architecture.layout, architecture.resolution
         segmented, deep = batch if self.layout.classes else 0, batch if self.layout.depth is not None else 0
         self.masks = torch.empty(segmented, side, side, dtype=torch.uint8, device=device)
         self.divergence = torch.empty(segmented, side, side, device=device)
         self.depth = torch.empty(deep, side, side, device=device)
         self.depth_spread = torch.empty(deep, side, side, device=device)
-        shape = (min(batch, together), architecture.members, self.layout.points, side, side)
+        shape = (min(batch, decoded), architecture.members, self.layout.points, side, side)
         self.heatmaps = torch.empty(shape, device=device)
 
     def take(self, tile: Tile) -> None:
@@ -122,13 +122,13 @@ class _Maps:
         images, rows, outputs = tile.images, tile.rows, tile.outputs
         if classes:
             index, divergence = vote_and_diverge(outputs[:, :classes])
-            self.masks[images, rows] = index.transpose(0, 1)
-            self.divergence[images, rows] = divergence.transpose(0, 1)
+            self.masks[images, rows] = index
+            self.divergence[images, rows] = divergence
         if points:
-            heatmaps = outputs[:, classes : classes + points].permute(3, 0, 1, 2, 4)
+            heatmaps = outputs[:, classes : classes + points].permute(2, 0, 1, 3, 4)
             self.heatmaps[: len(heatmaps), :, :, rows] = heatmaps
         if self.layout.depth is not None:
-            depths = outputs[:, -1].transpose(1, 2)
+            depths = outputs[:, -1]
             mean = depths.mean(dim=0)
             self.depth[images, rows] = mean
             self.depth_spread[images, rows] = (depths - mean).square_().mean(dim=0).sqrt_()

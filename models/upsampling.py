@@ -54,10 +54,13 @@ def interpolation(side: int, resolution: int) -> Tensor:
 
 
 def widen(rows: Tensor, out: Tensor) -> None:
-    """Upsample rows (n, w, C) along w into `out` (n, W, C), both contiguous."""
+    """Upsample rows (B, n, w, C) along w into `out` (B, n, W, C); contiguous ones are fastest."""
     if rows.shape == out.shape:
         out.copy_(rows)
         return
+    target = out if out.is_contiguous() else torch.empty_like(out, memory_format=torch.contiguous_format)
     # Rows as a batch of images one pixel high: the kernel runs them in parallel, and vectorised over channels.
-    source, target = (x.permute(0, 2, 1).unsqueeze(2) for x in (rows, out))
-    torch.ops.aten.upsample_bilinear2d.out(source, [1, out.shape[1]], False, out=target)
+    high, wide = (x.flatten(0, 1).permute(0, 2, 1).unsqueeze(2) for x in (rows, target))
+    torch.ops.aten.upsample_bilinear2d.out(high, [1, out.shape[2]], False, out=wide)
+    if target is not out:
+        out.copy_(target)

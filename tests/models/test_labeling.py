@@ -11,7 +11,7 @@ from models.heads.segmentation import jensen_shannon, vote
 from models.labeler import Labeler, LabelerArchitecture, Labels
 from models.labeling import LabelingKernel, vote_and_diverge
 from models.labels import LabelLayout
-from models.pixel_network import PixelNetwork
+from models.pixel_network import DECODING_SHARE, PixelNetwork
 from models.upsampling import bands, interpolation, widen
 
 EVERYTHING = LabelLayout(classes=4, points=3, depth=(1.0, 5.0), attributes=(2, 5))
@@ -93,6 +93,7 @@ def assert_same_labels(got: Labels, expected: Labels, atol: float = 1e-4) -> Non
     [
         (TO_16, 16, EVERYTHING, 3, (8, 6), 0),
         (TO_16, 16, LabelLayout(classes=2), 1, (8,), 0),
+        (TO_16, 16, LabelLayout(classes=2), 3, (GROUP_WIDTH,), 0),
         (TO_16, 32, LabelLayout(classes=20, depth=(0.0, 9.0)), 10, (7,), 9),
         (TO_64, 64, BEARS, 10, (GROUP_WIDTH // 4, 32), 0),
         (TO_64, 64, EVERYTHING, 6, (16, 8), 24),
@@ -158,11 +159,28 @@ def test_the_buffers_use_the_budget_and_no_more() -> None:
         assert kernel.network.height < taller or taller == 128
 
 
+@pytest.mark.parametrize(("images", "rows", "budget"), [(2, 16, 2**21), (1, 8, 2**19), (1, 2, 2**17)])
+def test_decoding_goes_by_parts_within_its_share_of_the_budget(images: int, rows: int, budget: int) -> None:
+    labeler, features = make(TO_16, 16, EVERYTHING, batch=5)
+    kernel, expected = LabelingKernel(labeler, torch.float32, budget), materialised(labeler, features)
+    seen = torch.zeros(5, 16, dtype=torch.int64)
+    for tile in kernel.network.tiles(features):
+        assert tile.outputs.shape[2:4] == (min(images, 5 - tile.images.start), rows)
+        assert 3 * tile.outputs.nbytes <= budget / DECODING_SHARE
+        there = tile.outputs.permute(2, 0, 1, 3, 4).double()
+        assert torch.allclose(there, expected[tile.images, :, :, tile.rows], atol=1e-4)
+        seen[tile.images, tile.rows] += 1
+    assert (seen == 1).all()
+    assert kernel.network.together * kernel.network.height > images * rows
+    assert_same_labels(kernel.label(features), labeler.label(features))
+
+
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_an_image_gets_the_same_bytes_anywhere_in_a_batch(precision: torch.dtype) -> None:
+@pytest.mark.parametrize("budget", [None, 2**22])
+def test_an_image_gets_the_same_bytes_anywhere_in_a_batch(precision: torch.dtype, budget: int | None) -> None:
     labeler, features = make(TO_64, 64, EVERYTHING, members=4, hidden=(32, 8), batch=4)
     features = [f.to(precision) for f in features]
-    kernel = LabelingKernel(labeler, precision)
+    kernel = LabelingKernel(labeler, precision, budget)
     together = kernel.label(features)
     order = torch.tensor([2, 0, 3, 1])
     other = kernel.label([f[order] for f in features])
@@ -274,7 +292,12 @@ def test_bands_upsample_as_interpolation_does(side: int, resolution: int) -> Non
     small = torch.randn(side, side, 5, dtype=torch.float64)
     expected = F.interpolate(small.permute(2, 0, 1)[None], size=(resolution, resolution), mode="bilinear")[0]
     across = torch.empty(side, resolution, 5, dtype=torch.float64)
-    widen(small, across)
+    widen(small[None], across[None])
+    among_others = torch.zeros(2, side + 3, resolution, 5, dtype=torch.float64)
+    widen(torch.stack([small, 2 * small]), among_others[:, 1 : 1 + side])
+    assert torch.equal(among_others[:, 1 : 1 + side], torch.stack([across, 2 * across]))
+    assert not among_others[:, 0].any()
+    assert not among_others[:, 1 + side :].any()
     assert torch.allclose(torch.einsum("xw,hwc->hxc", interpolation(side, resolution), small), across)
     rows = []
     for band in bands(resolution, [side], 7, torch.float64, torch.device("cpu")):
