@@ -65,13 +65,14 @@ class PixelNetwork:
             self._levels.setdefault(side, []).append(level)
         self._below = sorted(side for side in self._levels if side < self.architecture.resolution)
         self._whole = self._sides_projected_whole()
-        self._budget_bytes = budget_bytes
-        decoding = budget_bytes // DECODING_SHARE
+        self._decoding_budget = budget_bytes // DECODING_SHARE
+        left = budget_bytes - self._decoding_budget
         resolution, height, together = self.architecture.resolution, 1, 1
-        while height < resolution and self._hidden_bytes(min(2 * height, resolution)) + decoding <= budget_bytes:
+        # Half of it: the taller a band, the more rows of the coarser sides enter the product for each of its own.
+        while height < resolution and self._hidden_bytes(min(2 * height, resolution)) <= left // 2:
             height = min(2 * height, resolution)
         if height == resolution:
-            together = min(LARGEST_TOGETHER, _fitting(self._hidden_bytes(height), budget_bytes - decoding))
+            together = min(LARGEST_TOGETHER, _fitting(self._hidden_bytes(height), left))
         self._plan(height, together)
 
     @property
@@ -154,7 +155,7 @@ class PixelNetwork:
     def _plan(self, height: int, together: int) -> None:
         """Cut the output into bands, and make the buffers of the largest tile."""
         self.height, self.together, resolution = height, together, self.architecture.resolution
-        rows = _fitting(self._decoding_bytes(), self._budget_bytes // DECODING_SHARE)
+        rows = _fitting(self._decoding_bytes(), self._decoding_budget)
         self.decoded_rows = min(rows, height)
         self.decoded = min(_fitting(self.decoded_rows, rows), together)
         self._bands = bands(resolution, self._below, height, self.precision, self.device)
