@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any, BinaryIO
@@ -40,30 +40,29 @@ def bare_rate(seconds: float) -> float:
     from models.sampling import batch_size
     from service.settings import get_settings
     from workers.allocator import keep_memory
-    from workers.cores import usable_cores
-    from workers.lanes import runs_in_lanes
+    from workers.lanes import Lanes, lane_count, runs_in_lanes
 
     keep_memory()
-    bundle = load_bundle(bundled_folders()[0], choose_device(get_settings().device))
+    device = choose_device(get_settings().device)
+    bundle = load_bundle(bundled_folders()[0], device)
     size = batch_size(bundle)
-    z = torch.randn(size, bundle.generator.architecture.z_dim, device=bundle.device)
-    lanes = usable_cores() if runs_in_lanes(bundle) else 1
 
-    def make_until(end: float) -> int:
-        if lanes > 1:
-            torch.set_num_threads(1)  # of this thread alone
-        made = 0
+    def make(_part: range, _tell: Callable[[Any], None]) -> Iterator[float]:
+        z = torch.randn(size, bundle.generator.architecture.z_dim, device=device)
         with torch.inference_mode():
-            while time.perf_counter() < end:
-                bundle.generator(z, precision=fast_precision(bundle.device)).sum().item()
-                made += size
-        return made
+            end = time.perf_counter() + 1  # for what is allocated and chosen once
+            for limit in (end, end + seconds):
+                made, started = 0, time.perf_counter()
+                while time.perf_counter() < limit:
+                    bundle.generator(z, precision=fast_precision(device)).sum().item()
+                    made += size
+                rate = made / (time.perf_counter() - started)
+        yield rate
 
-    with ThreadPoolExecutor(lanes) as pool:
-        list(pool.map(make_until, [time.perf_counter() + 1] * lanes))  # what is allocated and chosen once
-        started = time.perf_counter()
-        made = sum(pool.map(make_until, [started + seconds] * lanes))
-        return made / (time.perf_counter() - started)
+    if not runs_in_lanes(device, bundle.resolution):
+        return next(make(range(1), print))
+    with Lanes(make, lane_count()) as lanes:
+        return sum(lanes.results([range(1)] * lanes.count, print, lambda: None))
 
 
 def bare_rate_in_child() -> float:

@@ -18,7 +18,7 @@ from statistics import median
 from typing import Any, Generic, TypeVar
 
 from workers.cores import usable_cores
-from workers.public_errors import JobFailure
+from workers.public_errors import process_lost
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -102,7 +102,7 @@ class _Child:
                     pass_fds=[theirs.fileno()],
                 )
             except OSError as refusal:
-                raise _lost() from refusal
+                raise process_lost() from refusal
         self._send(function)
 
     def give(self, task: "_Task[Any, Any]", needed: list[Any]) -> None:
@@ -115,7 +115,7 @@ class _Child:
         try:
             answer = self.connection.recv_bytes()
         except (EOFError, OSError) as end:
-            raise _lost() from end
+            raise process_lost() from end
         task = self.tasks.popleft()
         task.results = pickle.loads(answer)  # noqa: S301  # from our own child
         task.answered = True
@@ -130,7 +130,7 @@ class _Child:
         try:
             self.connection.send_bytes(data)
         except OSError as end:
-            raise _lost() from end
+            raise process_lost() from end
 
 
 @dataclass
@@ -197,12 +197,3 @@ def _take_answers(children: list[_Child], wait_s: float | None) -> None:
     working: dict[Connection, _Child] = {child.connection: child for child in children if child.tasks}
     for connection in wait([*working], wait_s):
         working[connection].take()  # type: ignore[index]  # they are those given
-
-
-def _lost() -> JobFailure:
-    return JobFailure(
-        "worker-lost",
-        "A process that did part of the work was ended from outside or could not be started, most often because memory "
-        "ran out: give the workers more, and send the request again.",
-        retry=True,
-    )

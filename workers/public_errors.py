@@ -1,5 +1,7 @@
 """Turns any exception of a job body into a stable code, a message safe to show, and whether a retry makes sense."""
 
+from typing import Any
+
 import redis.exceptions
 from rq.timeouts import JobTimeoutException
 
@@ -21,6 +23,9 @@ class JobFailure(Exception):
         super().__init__(told)
         self.error = JobError(code=code, message=told, retry=retry)
 
+    def __reduce__(self) -> tuple[type["JobFailure"], tuple[str, str, bool], dict[str, Any]]:
+        return JobFailure, (self.error.code, self.error.message, self.error.retry), vars(self)
+
 
 WORKER_LOST = JobError(
     code="worker-lost",
@@ -28,6 +33,17 @@ WORKER_LOST = JobError(
     "out: give the workers more, look into their logs, and send the request again.",
     retry=True,
 )
+
+
+def process_lost() -> JobFailure:
+    """Of a worker's own helper, which ended before its work was done."""
+    return JobFailure(
+        WORKER_LOST.code,
+        "A process that did part of the work was ended from outside or could not be started, most often because memory "
+        "ran out: give the workers more, and send the request again.",
+        retry=True,
+    )
+
 
 WORKER_STOPPED = "worker-stopped"
 """Why a part is done again whose worker was told to stop. No job fails of it."""

@@ -1,40 +1,28 @@
-"""The job body that makes one shard: samples are generated, encoded and stored as one tar, all at the same time."""
+"""The job body that makes one shard: samples are made and stored as one tar at the same time."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
-from itertools import islice
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 
-from models.bundle import load_bundle
 from models.device import choose_device
-from models.labeler import Labeler
-from models.sampling import ATTEMPTS, Sample, labeled_samples
-from service.records import labeler_key, shard_key
-from workers.balance import wish_of_index
+from service.records import shard_key
 from workers.cores import usable_cores
 from workers.draws import Draws
-from workers.lanes import Watch, in_lanes
-from workers.local_generators import fetch_generator
-from workers.ordered_map import ordered_map
-from workers.packing import Packer
+from workers.lanes import Lanes, lane_count, runs_in_lanes
 from workers.plan import Plan, read_plan
 from workers.public_errors import JobFailure
+from workers.sample_source import SampleSource, Versions
 from workers.stages import StageClock
-from workers.tars import PackedSample, ShardWriter
+from workers.tars import ShardWriter
 from workers.throttle import Throttle
 from workers.upload_pipe import UploadPipe
 from workers.workbench import PROGRESS_INTERVAL_S, Workbench, run_body
 
-_CHUNK = 8
-"""Samples handed to an encoding thread at once."""
-
-_CHUNKS_AHEAD = 32
-
 _MOST_ENCODERS = {"cpu": 4, "cuda": 16}
-"""Encoding threads, by where images are made: a GPU makes more of them, and leaves the processor to the encoding."""
+"""Encoding threads outside lanes, by where images are made: a GPU makes more of them, and leaves the processor to the
+encoding."""
 
 
 def run(job_id: str, shard: int) -> None:
@@ -57,8 +45,13 @@ def _write_shard(bench: Workbench, plan: Plan, shard: int) -> None:
     indices = plan.indices(shard)
     advance = bench.progress(partial(bench.ledger.advance_shard, bench.job_id, shard), len(indices))
     device = choose_device(bench.settings.device)
-    threads = min(_MOST_ENCODERS[device.type], usable_cores())
-    clock = StageClock({"generate": 1, "encode": threads, "upload": 1})
+    in_lanes = runs_in_lanes(device, bench.generator.resolution)
+    if in_lanes:
+        torch.set_num_threads(1)  # others would be there when the lanes are forked
+    source = SampleSource.load(bench, plan, device)
+    makers = lane_count() if in_lanes else 1
+    encoders = makers if in_lanes else min(_MOST_ENCODERS[device.type], usable_cores())
+    clock = StageClock({"generate": makers, "encode": encoders, "upload": 1})
     tell, draws, done = Throttle(PROGRESS_INTERVAL_S), Draws(), 0
 
     def look() -> None:
@@ -67,64 +60,19 @@ def _write_shard(bench: Workbench, plan: Plan, shard: int) -> None:
             bench.ledger.tell(bench.job_id, clock.details())
             bench.ledger.tell_draws(bench.job_id, shard, *draws.counts())
 
-    pack = partial(_packed, Packer(bench.job.generate, bench.project), clock)
-    samples = _timed(_samples(bench, plan, indices, device, draws, look), clock)
-    with UploadPipe(bench.store, shard_key(bench.job_id, shard), clock) as pipe, ShardWriter(pipe) as tar:
-        for chunk in ordered_map(pack, _chunks(samples), threads, _CHUNKS_AHEAD):
-            for versions in chunk:
-                for version in versions:
-                    tar.add(version)
-                done += 1
+    with ExitStack() as stack:
+        samples: Iterator[Versions]
+        if in_lanes:
+            lanes = stack.enter_context(Lanes(source.packed, makers))
+            samples = source.in_lanes(lanes, indices, clock, draws, look)
+        else:
+            samples = source.here(indices, encoders, clock, draws, look)
+        pipe = stack.enter_context(UploadPipe(bench.store, shard_key(bench.job_id, shard), clock))
+        tar = stack.enter_context(ShardWriter(pipe))
+        for versions in samples:
+            for version in versions:
+                tar.add(version)
+            done += 1
             look()
             advance(done)
     bench.ledger.tell_draws(bench.job_id, shard, *draws.counts())
-
-
-def _samples(
-    bench: Workbench, plan: Plan, indices: range, device: torch.device, draws: Draws, look: Watch
-) -> Iterator[Sample]:
-    bundle = load_bundle(fetch_generator(bench.store, bench.generator, bench.generator_cache), device)
-    with TemporaryDirectory() as folder:
-        weights = Path(folder) / "labeler.safetensors"
-        weights.write_bytes(bench.store.read(labeler_key(plan.fit_key, weights.name)))
-        labeler = Labeler.load(weights, device)
-    request = bench.job.generate
-    wish = wish_of_index(request, bench.project)
-
-    def make(part: range, watch: Watch) -> Iterator[Sample]:
-        return labeled_samples(
-            bundle,
-            labeler,
-            request.seed,
-            part,
-            request.truncation,
-            request.discard_fraction,
-            ignore_fraction=request.ignore_fraction,
-            condition=request.condition,
-            wish=wish,
-            max_attempts=request.balance.max_attempts if request.balance else ATTEMPTS,
-            watch=watch,
-            report=draws.add,
-        )
-
-    return in_lanes(make, indices, bundle, look)
-
-
-def _timed(samples: Iterator[Sample], clock: StageClock) -> Iterator[Sample]:
-    while True:
-        with clock.busy("generate"):
-            sample = next(samples, None)
-        if sample is None:
-            return
-        yield sample
-
-
-def _chunks(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
-    rest = iter(samples)
-    while chunk := list(islice(rest, _CHUNK)):
-        yield chunk
-
-
-def _packed(packer: Packer, clock: StageClock, samples: list[Sample]) -> list[list[PackedSample]]:
-    with clock.busy("encode"):
-        return [packer(sample) for sample in samples]

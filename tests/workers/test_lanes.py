@@ -1,115 +1,259 @@
-"""Lanes change the time that samples take, and nothing in them."""
+"""Lanes change the time that samples take, and nothing in them; and no lane outlives those it works for."""
 
+import os
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Barrier, get_ident
 
-import numpy as np
 import pytest
 import torch
 
-from models.bundle import GeneratorBundle, load_bundle
+from models.bundle import load_bundle
 from models.labeler import Labeler
-from models.sampling import Sample, Wish, labeled_samples
+from models.sampling import labeled_samples
 from service.records import labeler_key
+from service.requests import GenerateRequest
 from service.stores import FileStore
-from tests.workers.world import write_generator
-from workers import lanes
-from workers.lanes import Watch, block_size, in_lanes
+from tests.workers.conftest import NewJob
+from tests.workers.processes import children_of, kill, running, wait_for
+from tests.workers.world import PROJECT, write_generator
+from workers import lanes as module
+from workers.draws import Draws
+from workers.lanes import Lanes, Tell, blocks, lane_count
+from workers.lifeline import is_running
+from workers.packing import Packer
+from workers.public_errors import JobFailure
+from workers.sample_source import SampleSource
+from workers.stages import StageClock
+
+PARTS = [range(start, start + 50) for start in range(0, 500, 50)]
+
+
+def squares(part: range, tell: Tell) -> Iterator[tuple[int, int]]:
+    """Squares with the process that worked them out, those of later parts sooner."""
+    time.sleep(0.05 if part.start % 100 == 0 else 0)
+    for number in part:
+        if number % 25 == 0:
+            tell(number)
+        yield number * number, os.getpid()
+
+
+def no_news(value: object) -> None:
+    """Nobody listens."""
+
+
+def nothing_to_see() -> None:
+    """Nobody watches."""
 
 
 @pytest.fixture
-def bundle(tmp_path: Path) -> GeneratorBundle:
-    write_generator(tmp_path / "tiny")
-    return load_bundle(tmp_path / "tiny", torch.device("cpu"))
-
-
-@pytest.fixture
-def labeler(fitted_world: tuple[Path, str], tmp_path: Path) -> Labeler:
+def source(fitted_world: tuple[Path, str], new_job: NewJob, tmp_path: Path) -> SampleSource:
+    """Of a request with wishes, some of which cannot be met."""
     store, key = fitted_world
+    write_generator(tmp_path / "tiny")
     weights = tmp_path / "labeler.safetensors"
     weights.write_bytes(FileStore(store).read(labeler_key(key, weights.name)))
-    return Labeler.load(weights, torch.device("cpu"))
+    cpu = torch.device("cpu")
+    balance = {"coverage": {"light": {"samples": 5, "min_share": 0.99}}, "max_attempts": 5}
+    wanted = {"project_id": PROJECT, "count": 100, "seed": 5, "discard_fraction": 0.3, "balance": balance}
+    request = GenerateRequest.model_validate(wanted)
+    packer = Packer(request, new_job("job", 1, 1).project)
+    return SampleSource(load_bundle(tmp_path / "tiny", cpu), Labeler.load(weights, cpu), request, packer)
 
 
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    """This thread's operations use two threads, whatever the process was started with."""
+def test_samples_are_the_same_in_lanes(source: SampleSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    packer, indices = source.packer, range(30, 90)
+    samples = labeled_samples(
+        source.bundle, source.labeler, 5, indices, 1.0, 0.3, wish=packer.wish, max_attempts=5, report=no_draws
+    )
+    expected = [packer(sample) for sample in samples]
+    monkeypatch.setattr(module, "_BLOCK_PIXELS", 16 * 16 * 7)
+    clock, draws = StageClock({"generate": 3, "encode": 3}), Draws()
+    with Lanes(source.packed, 3) as lanes:
+        assert list(source.in_lanes(lanes, indices, clock, draws, nothing_to_see)) == expected
+    judged, settled = draws.counts()
+    assert settled == len(indices)
+    assert judged == sum(facts.attempts for [version] in expected for facts in [version.facts])
+    assert min(clock.shares().values()) > 0
+
+
+def no_draws(judged: int, settled: int) -> None:
+    """Nobody counts."""
+
+
+def test_parts_go_to_several_processes_and_come_in_order() -> None:
+    heard: list[int] = []
+    with Lanes(squares, 3) as lanes:
+        found = list(lanes.results(PARTS, heard.append, nothing_to_see))
+        again = list(lanes.results(PARTS[:2], no_news, nothing_to_see))
+    assert [square for square, _ in found] == [number * number for number in range(500)]
+    assert [square for square, _ in again] == [number * number for number in range(100)]
+    assert sorted(heard) == list(range(0, 500, 25))
+    pids = {pid for _, pid in found}
+    assert len(pids - {os.getpid()}) == 3
+    assert not any(map(is_running, pids))
+
+
+def test_a_lane_computes_with_one_thread() -> None:
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+    torch.set_num_threads(3)
+    try:
+        with Lanes(threads, 1) as lanes:
+            assert list(lanes.results([range(1)], no_news, nothing_to_see)) == [1]
+        assert torch.get_num_threads() == 3, "the caller's threads are its own"
+    finally:
+        torch.set_num_threads(before)
 
 
-def test_samples_are_the_same_in_lanes(
-    bundle: GeneratorBundle, labeler: Labeler, monkeypatch: pytest.MonkeyPatch, two_threads: None
-) -> None:
-    expected = list(labeled_samples(bundle, labeler, 5, range(30, 130)))
-    monkeypatch.setattr(lanes, "_BLOCK_PIXELS", 16 * 16 * 7)
-    parts: list[range] = []
-
-    def make(part: range, watch: Watch) -> Iterator[Sample]:
-        parts.append(part)
-        return labeled_samples(bundle, labeler, 5, part, watch=watch)
-
-    found = list(in_lanes(make, range(30, 130), bundle, lambda: None))
-    assert len(parts) == 15
-    assert [sample.index for sample in found] == list(range(30, 130))
-    for one, other in zip(found, expected, strict=True):
-        assert np.array_equal(one.image, other.image)
-        assert one.labels.mask is not None
-        assert np.array_equal(one.labels.mask, other.labels.mask)
-        assert (one.uncertainty, one.attempts) == (other.uncertainty, other.attempts)
-    assert torch.get_num_threads() == 2, "the caller's threads are its own"
+def threads(part: range, tell: Tell) -> Iterator[int]:
+    yield torch.get_num_threads()
 
 
-@pytest.mark.parametrize("cores", [1, 3])
-def test_there_are_as_many_lanes_as_cores(bundle: GeneratorBundle, monkeypatch: pytest.MonkeyPatch, cores: int) -> None:
-    monkeypatch.setattr(lanes, "usable_cores", lambda: cores)
-    together = Barrier(cores, timeout=10)
-    threads: set[int] = set()
+def test_nobody_runs_far_ahead_of_the_slowest(tmp_path: Path) -> None:
+    gate, begun = tmp_path / "gate", tmp_path / "begun"
+    begun.mkdir()
 
-    def make(part: range, watch: Watch) -> Iterator[Sample]:
-        threads.add(get_ident())
-        together.wait()
-        yield from ()
+    def wait_at_the_gate(part: range, tell: Tell) -> Iterator[int]:
+        (begun / str(part.start)).touch()
+        while part.start == 0 and not gate.exists():
+            time.sleep(0.01)
+        yield from part
 
-    assert list(in_lanes(make, range(3 * cores), bundle, lambda: None)) == []
-    assert len(threads) == cores
+    looks = 0
+
+    def watch() -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 20:
+            assert sorted(int(file.name) for file in begun.iterdir()) == [0, 50, 100, 150]
+            gate.touch()
+
+    with Lanes(wait_at_the_gate, 2) as lanes:
+        assert list(lanes.results(PARTS, no_news, watch)) == list(range(500))
+    assert gate.exists()
 
 
 class Enough(Exception):
     """What a user's cancellation raises."""
 
 
-def test_a_sample_that_takes_for_ever_can_be_stopped(bundle: GeneratorBundle, labeler: Labeler) -> None:
+def test_a_part_that_takes_for_ever_can_be_stopped() -> None:
     looks = 0
 
     def watch() -> None:
         nonlocal looks
         looks += 1
-        if looks == 6:
+        if looks == 3:
             raise Enough
 
-    def make(part: range, watch: Watch) -> Iterator[Sample]:
-        impossible = Wish(coverage=(0, 2.0))
-        return labeled_samples(bundle, labeler, 5, part, wish=lambda _: impossible, max_attempts=10**6, watch=watch)
+    def forever(part: range, tell: Tell) -> Iterator[int]:
+        while True:
+            time.sleep(1)
+        yield 0
 
-    with pytest.raises(Enough):
-        list(in_lanes(make, range(4), bundle, watch))
+    before = set(children_of(os.getpid()))
+    with pytest.raises(Enough), Lanes(forever, 2) as lanes:
+        assert len(set(children_of(os.getpid())) - before) == 2
+        list(lanes.results(PARTS, no_news, watch))
+    assert set(children_of(os.getpid())) <= before
+
+
+class Unsendable(Exception):
+    """Cannot be pickled: what is sent would lack an argument."""
+
+    def __init__(self, one: int, other: int) -> None:
+        super().__init__(f"{one} and {other}")
 
 
 @pytest.mark.parametrize(
-    ("count", "lanes_", "resolution"),
+    ("error", "raised"),
+    [
+        (MemoryError("of a lane"), MemoryError),
+        (JobFailure("some-code", "Do this.", retry=True), JobFailure),
+        (EOFError("of a file"), EOFError),
+        (Unsendable(1, 2), RuntimeError),
+    ],
+)
+def test_what_raises_in_a_lane_raises_here(error: Exception, raised: type[Exception]) -> None:
+    def fail(part: range, tell: Tell) -> Iterator[int]:
+        yield from part
+        if part.start == 100:
+            raise error
+
+    before = set(children_of(os.getpid()))
+    with pytest.raises(raised) as found, Lanes(fail, 2) as lanes:
+        list(lanes.results(PARTS, no_news, nothing_to_see))
+    assert type(found.value) is raised
+    assert "raise error" in str(found.value) + "".join(found.value.__notes__ if raised is not RuntimeError else [])
+    if isinstance(error, JobFailure):
+        assert isinstance(found.value, JobFailure)
+        assert found.value.error == error.error
+    assert set(children_of(os.getpid())) <= before
+
+
+@pytest.mark.parametrize("idle", [False, True])
+def test_a_killed_lane_fails_the_job_which_may_be_retried(idle: bool) -> None:
+    def kill_oneself(part: range, tell: Tell) -> Iterator[int]:
+        yield from part
+        if part.start == 100 and not idle:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    before = set(children_of(os.getpid()))
+    with pytest.raises(JobFailure) as failure, Lanes(kill_oneself, 2) as lanes:
+        if idle:
+            kill(min(set(children_of(os.getpid())) - before))
+        list(lanes.results(PARTS, no_news, nothing_to_see))
+    assert (failure.value.error.code, failure.value.error.retry) == ("worker-lost", True)
+    assert set(children_of(os.getpid())) <= before
+
+
+PARENT = """
+import time
+from workers.lanes import Lanes
+
+def forever(part, tell):
+    tell("at work")
+    while True:
+        time.sleep(1)
+    yield 0
+
+with Lanes(forever, 2) as lanes:
+    list(lanes.results([range(1), range(1)], lambda told: print(told, flush=True), lambda: None))
+"""
+
+
+def test_lanes_die_with_a_killed_parent(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with running(["-c", PARENT], log) as parent:
+        wait_for(lambda: log.read_text() == "at work\nat work\n", 60, "the lanes are at work")
+        children = children_of(parent.pid)
+        assert len(children) == 2
+        kill(parent.pid)
+        parent.wait()
+        wait_for(lambda: not any(map(is_running, children)), 10, "the lanes have died")
+
+
+@pytest.mark.parametrize(("cores", "expected"), [(1, 1), (3, 3), (64, 16)])
+def test_there_are_as_many_lanes_as_cores(monkeypatch: pytest.MonkeyPatch, cores: int, expected: int) -> None:
+    monkeypatch.setattr(module, "usable_cores", lambda: cores)
+    assert lane_count() == expected
+
+
+@pytest.mark.parametrize(
+    ("count", "lanes", "resolution"),
     [(1500, 2, 64), (5000, 2, 64), (5000, 16, 64), (7, 4, 64), (1, 2, 64), (999, 3, 16)],
 )
-def test_every_lane_makes_its_share_and_no_more(count: int, lanes_: int, resolution: int) -> None:
-    block = block_size(count, lanes_, resolution)
-    sizes = [len(range(count)[start : start + block]) for start in range(0, count, block)]
-    busiest = max(sum(sizes[lane::lanes_]) for lane in range(lanes_))
-    assert block * resolution**2 <= 2**21
-    assert busiest <= count / lanes_ + -(-len(sizes) // lanes_), "more than its share by an image a turn at most"
+def test_every_lane_makes_its_share_and_no_more(count: int, lanes: int, resolution: int) -> None:
+    parts = blocks(range(10, 10 + count), lanes, resolution)
+    assert [index for part in parts for index in part] == list(range(10, 10 + count))
+    sizes = [len(part) for part in parts]
+    busiest = max(sum(sizes[lane::lanes]) for lane in range(lanes))
+    assert max(sizes) * resolution**2 <= 2**21
+    assert busiest <= count / lanes + -(-len(sizes) // lanes), "more than its share by an image a turn at most"
 
 
-def test_nothing_is_made_of_no_indices(bundle: GeneratorBundle) -> None:
-    assert list(in_lanes(lambda part, watch: iter(()), range(4, 4), bundle, lambda: None)) == []
+def test_nothing_is_made_of_no_indices() -> None:
+    assert blocks(range(4, 4), 2, 64) == []
+    with Lanes(squares, 1) as lanes:
+        assert list(lanes.results([], no_news, nothing_to_see)) == []
