@@ -12,13 +12,16 @@ _SHARD_S = 120.0
 """How long a shard of a large job takes: what a killed worker costs at most."""
 
 _LEAST_SHARD_S = 5.0
-"""Below this, loading the generator would cost more than making the samples."""
+"""Below this, beginning a shard would cost more than another worker is worth."""
+
+_GOOD_SHARD_S = 20.0
+"""Below this, what beginning a shard costs would be felt: one worker alone does not cut its work finer."""
 
 _SMALLEST_SHARD, _LARGEST_SHARD = 25, 100_000
 """Samples, whatever the rate."""
 
 _SHARDS_A_WORKER = 4
-"""At least, so that the workers end at about the same time."""
+"""At least, where they are not too short for that, so that the workers end at about the same time."""
 
 
 class Plan(BaseModel):
@@ -44,16 +47,17 @@ class Plan(BaseModel):
 
 def shard_size(count: int, wished: int | None, samples_s: float, workers: int) -> int:
     """Samples per shard for a job of `count`, as `wished` or by time: about two minutes of work, or less where that
-    lets every worker have some shards, but never so little that loading the generator would be felt. Shards are alike,
-    and every worker gets as many as the others.
+    lets every worker have some shards, but not so little that beginning one would be felt. Shards are alike, and every
+    worker gets as many as the others.
 
     `samples_s`: how many samples one worker was seen to make in a second.
     """
     if wished is not None:
         return wished
     workers = max(1, workers)
-    fair = -(-count // (_SHARDS_A_WORKER * workers))
-    size = min(round(samples_s * _SHARD_S), max(fair, round(samples_s * _LEAST_SHARD_S)))
+    some, one = (-(-count // (shards * workers)) for shards in (_SHARDS_A_WORKER, 1))
+    most, good, least = (round(samples_s * seconds) for seconds in (_SHARD_S, _GOOD_SHARD_S, _LEAST_SHARD_S))
+    size = min(most, max(some, min(one, good), least))
     shards = -(-count // max(_SMALLEST_SHARD, min(_LARGEST_SHARD, size)))
     if shards > workers:
         shards = -(-shards // workers) * workers

@@ -33,9 +33,11 @@ def test_every_index_is_in_one_shard(count: int, wished: int | None, samples_s: 
     ("count", "samples_s", "workers", "shards"),
     [
         (1, 30.0, 1, 1),
-        (200, 30.0, 1, 2),  # five seconds of work each, or nearly
-        (1_000, 30.0, 1, 4),  # four for one worker
-        (1_000, 30.0, 8, 7),  # more workers, more shards, but none shorter than five seconds
+        (200, 30.0, 1, 1),
+        (1_000, 30.0, 1, 2),  # twenty seconds of work each, or nearly
+        (200, 30.0, 8, 2),  # more workers, more shards, but none shorter than five seconds
+        (1_000, 30.0, 8, 7),
+        (10_000, 30.0, 4, 16),  # four for each worker
         (100_000, 30.0, 1, 28),  # two minutes each
         (1_000_000, 300.0, 8, 32),
         (1_000_000, 300.0, 1, 28),
@@ -99,7 +101,7 @@ def test_a_job_is_cut_by_what_it_asks_for(
         assert plan is not None
         sizes.append(plan.shard_size)
     timeout_s = bench.settings.shard_timeout_s
-    assert sizes == [45, 10 * timeout_s // 2 // 1_000]
+    assert sizes == [90, 10 * timeout_s // 2 // 1_000]
 
 
 def test_a_plan_is_kept(store: FileStore) -> None:
