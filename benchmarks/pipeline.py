@@ -47,22 +47,23 @@ def bare_rate(seconds: float) -> float:
     bundle = load_bundle(bundled_folders()[0], device)
     size = batch_size(bundle)
 
-    def make(_part: range, _tell: Callable[[Any], None]) -> Iterator[float]:
+    def make(turns: Iterator[int], _tell: Callable[[Any], None]) -> Iterator[float]:
         z = torch.randn(size, bundle.generator.architecture.z_dim, device=device)
         with torch.inference_mode():
-            end = time.perf_counter() + 1  # for what is allocated and chosen once
-            for limit in (end, end + seconds):
-                made, started = 0, time.perf_counter()
-                while time.perf_counter() < limit:
-                    bundle.generator(z, precision=fast_precision(device)).sum().item()
-                    made += size
-                rate = made / (time.perf_counter() - started)
-        yield rate
+            for _ in turns:
+                end = time.perf_counter() + 1  # for what is allocated and chosen once
+                for limit in (end, end + seconds):
+                    made, started = 0, time.perf_counter()
+                    while time.perf_counter() < limit:
+                        bundle.generator(z, precision=fast_precision(device)).sum().item()
+                        made += size
+                    rate = made / (time.perf_counter() - started)
+                yield rate
 
     if not runs_in_lanes(device, bundle.resolution):
-        return next(make(range(1), print))
+        return next(make(iter([0]), print))
     with Lanes(make, lane_count()) as lanes:
-        return sum(lanes.results([range(1)] * lanes.count, print, lambda: None))
+        return sum(lanes.results(range(lanes.count), 1, print, lambda: None))
 
 
 def bare_rate_in_child() -> float:

@@ -6,7 +6,8 @@ threshold, or that does not show what its index was wished to show, is drawn aga
 for come out.
 """
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -109,14 +110,15 @@ class _Pending:
 class _Schedule:
     """Which attempts enter the next batch: the next one of every pending index, oldest first; then new indices; then,
     where there is room, further attempts of pending ones ahead of time, which are thrown away if an earlier one will
-    do."""
+    do. begun: the indices that were drawn for and not given out, in order."""
 
-    def __init__(self, indices: range, wish: Callable[[int], Wish | None] | None, max_attempts: int) -> None:
+    def __init__(self, indices: Iterable[int], wish: Callable[[int], Wish | None] | None, max_attempts: int) -> None:
         self.upcoming, self.wish, self.max_attempts = iter(indices), wish, max_attempts
         self.pending: dict[int, _Pending] = {}
+        self.begun: deque[int] = deque()
 
     def next_batch(self, size: int, new: int) -> list[_Pending]:
-        """At most `size` attempts, of which at most `new` are of new indices."""
+        """At most `size` attempts, of which at most `new` are of new indices; none if nothing is left to do."""
         batch: list[_Pending] = []
         for pending in self.pending.values():
             self._draw(pending, batch, size)
@@ -124,6 +126,7 @@ class _Schedule:
             wish = self.wish(index) if self.wish else None
             limit = ATTEMPTS if wish is None else self.max_attempts
             pending = self.pending[index] = _Pending(index, wish, limit)
+            self.begun.append(index)
             self._draw(pending, batch, size)
             new -= 1
         drawn = -1
@@ -143,7 +146,7 @@ def labeled_samples(
     bundle: GeneratorBundle,
     labeler: Labeler,
     job_seed: int,
-    indices: range,
+    indices: Iterable[int],
     truncation: float = 1.0,
     discard_fraction: float = 0.1,
     *,
@@ -158,7 +161,7 @@ def labeled_samples(
 
     Args:
         job_seed: with the index, fixes a sample.
-        indices: consecutive and increasing.
+        indices: each once; taken as they are needed.
         truncation: psi in [0, 1].
         discard_fraction: share of random samples that count as too uncertain, in [0, 1).
         ignore_fraction: share of each image's pixels, the most uncertain ones, whose mask is 255.
@@ -186,10 +189,11 @@ def labeled_samples(
     size, z_dim = batch_size(bundle), bundle.generator.architecture.z_dim
     window = max(size, WAITING_BYTES // _sample_bytes(bundle, labeler))
     finished: dict[int, Sample] = {}
-    next_out = indices.start
-    while next_out < indices.stop:
+    while True:
         watch()
         batch = schedule.next_batch(size, window - len(finished) - len(schedule.pending))
+        if not batch:
+            return
         z = np.zeros((size, z_dim), dtype=np.float32)
         classes = [condition or 0] * size if conditions else None
         attempts: dict[int, int] = {}
@@ -209,9 +213,8 @@ def labeled_samples(
                 del schedule.pending[pending.index]
                 settled += 1
         report(judged, settled)
-        while next_out in finished:
-            yield finished.pop(next_out)
-            next_out += 1
+        while schedule.begun and schedule.begun[0] in finished:
+            yield finished.pop(schedule.begun.popleft())
 
 
 def _sample_bytes(bundle: GeneratorBundle, labeler: Labeler) -> int:

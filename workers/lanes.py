@@ -11,8 +11,9 @@ import pickle
 import signal
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
+from itertools import chain, islice
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, Generic, Literal, TypeVar, cast
@@ -26,13 +27,13 @@ from workers.public_errors import process_lost
 LARGEST_SIDE = 128
 """Pixels a side up to which images are made in lanes."""
 
-_BLOCK_PIXELS = 2**21
-"""Of one lane's turn at most: many batches, so that the last one, which may not be full, does not count."""
+_PART_PIXELS = 2**17
+"""Of what a lane is given at once: little, since at the end all lanes wait for the last part."""
 
 _MOST_LANES = 16
 
-_AHEAD = 2
-"""Blocks for each lane that may be under way or wait for an earlier one."""
+_AHEAD = 8
+"""Parts for each lane that may be under way or wait for an earlier one."""
 
 _SENT_TOGETHER = 16
 """Results that go from a lane to us at once."""
@@ -56,27 +57,24 @@ def lane_count() -> int:
     return min(_MOST_LANES, usable_cores())
 
 
-def blocks(indices: range, lanes: int, resolution: int) -> list[range]:
-    """`indices` in consecutive parts, each of which a lane makes in one turn: as many for every lane, since one that
-    works alone at the end would keep the others waiting."""
-    most, count = max(1, _BLOCK_PIXELS // resolution**2), len(indices)
-    turns = -(-count // (lanes * most))
-    size = max(1, -(-count // (lanes * turns))) if count else 1
-    return [indices[start : start + size] for start in range(0, count, size)]
+def part_size(resolution: int) -> int:
+    """How many images a lane is given to make at once."""
+    return max(1, _PART_PIXELS // resolution**2)
 
 
 class Lanes(Generic[T]):
-    """Processes that make parts of a range, each on one core. Use as a context manager: on leaving it, however it is
+    """Processes that each make parts of a range, on one core. Use as a context manager: on leaving it, however it is
     left, none of them runs any more; nor when this process dies, on Linux at once.
 
     They are forked from this one as it is when they are begun: it must have no thread but its own by then, and have
     computed nothing with more. What it has loaded they share.
     """
 
-    def __init__(self, make: Callable[[range, Tell], Iterator[T]], count: int) -> None:
+    def __init__(self, make: Callable[[Iterator[int], Tell], Iterator[T]], count: int) -> None:
         """
         Args:
-            make: called in a lane with consecutive indices and a way to tell; what it gives and tells can be pickled.
+            make: called in a lane with increasing indices, which it takes as it needs them, to the end, and a way to
+                tell; gives one result for each, in order. Results and what is told can be pickled.
             count: of lanes.
         """
         self.count = count
@@ -98,11 +96,12 @@ class Lanes(Generic[T]):
         self._end()
 
     def results(
-        self, parts: Sequence[range], told: Callable[[Any], None], watch: Callable[[], None]
+        self, indices: range, part: int, told: Callable[[Any], None], watch: Callable[[], None]
     ) -> Generator[T, None, None]:
-        """What `make` gives for each part, in the order of `parts`. A bounded number of parts is under way.
+        """What `make` gives for `indices`, in order. A bounded number of them is under way.
 
         Args:
+            part: how many consecutive indices a lane is given at once.
             told: called with everything that a lane tells, at once.
             watch: called often, and may raise to stop the work.
 
@@ -110,30 +109,34 @@ class Lanes(Generic[T]):
             JobFailure: a lane was killed or cannot be started; to be retried.
             Exception: whatever `make` raises, with the lane's traceback as a note.
         """
-        made: dict[int, deque[T]] = {}
-        complete: set[int] = set()
-        first = upcoming = 0
-        while first < len(parts):
+        made: dict[int, T] = {}
+        upcoming = delivered = indices.start
+
+        def next_part() -> range | None:
+            nonlocal upcoming
+            if upcoming >= min(indices.stop, delivered + _AHEAD * part * self.count):
+                return None
+            start, upcoming = upcoming, min(indices.stop, upcoming + part)
+            return range(start, upcoming)
+
+        while delivered < indices.stop:
             for lane in self._lanes:
-                if lane.part is None and upcoming < min(len(parts), first + _AHEAD * len(self._lanes)):
-                    lane.begin(upcoming, parts[upcoming])
-                    upcoming += 1
+                if lane.idle and (first := next_part()):
+                    lane.give(first)
             watch()
             for lane in self._with_news():
-                part, (kind, value) = lane.part, lane.receive()
-                assert part is not None  # noqa: S101  # idle lanes say nothing
+                kind, value = lane.receive()
                 if kind == "made":
-                    made.setdefault(part, deque()).extend(value)
+                    made |= {lane.due.popleft(): result for result in value}
                 elif kind == "told":
                     told(value)
-                elif kind == "complete":
-                    complete.add(part)
-                else:
+                elif kind == "next":
+                    lane.give(next_part())
+                elif kind == "raised":
                     raise cast(Exception, value)
-            yield from made.pop(first, ())
-            while first in complete:
-                first += 1
-                yield from made.pop(first, ())
+            while delivered in made:
+                yield made.pop(delivered)
+                delivered += 1
 
     def _with_news(self) -> "list[_Lane]":
         by_connection = {lane.connection: lane for lane in self._lanes}
@@ -145,14 +148,20 @@ class Lanes(Generic[T]):
         self._lanes.clear()
 
 
-_News = tuple[Literal["made", "told", "complete", "raised"], Any]
+_News = tuple[Literal["made", "told", "next", "complete", "raised"], Any]
 
 
 class _Lane:
-    """One of the processes. part: the number of what it is making."""
+    """One of the processes. idle: whether it waits for a first part. due: the indices that it was given and that it has
+    not made, in order.
 
-    def __init__(self, make: Callable[[range, Tell], Iterator[Any]], others: list[Connection]) -> None:
-        self.part: int | None = None
+    It asks for the next part as soon as it begins one, so that it need not wait for it. Where there is none, it
+    completes those it has, and is idle.
+    """
+
+    def __init__(self, make: Callable[[Iterator[int], Tell], Iterator[Any]], others: list[Connection]) -> None:
+        self.idle = True
+        self.due: deque[int] = deque()
         context = multiprocessing.get_context("fork")
         self.connection, theirs = context.Pipe()
         # A lane that held the ends of the others' pipes would not let them see that this process is gone.
@@ -165,11 +174,12 @@ class _Lane:
             self.connection.close()
             raise process_lost() from refusal
 
-    def begin(self, number: int, indices: range) -> None:
-        """Have it make a part, which is called by a number."""
-        self.part = number
+    def give(self, part: range | None) -> None:
+        """Its first part, or what it asked for."""
+        self.idle = False
+        self.due.extend(part or ())
         try:
-            self.connection.send(indices)
+            self.connection.send(part)
         except OSError as end:
             raise process_lost() from end
 
@@ -180,7 +190,7 @@ class _Lane:
         except (EOFError, OSError) as end:
             raise process_lost() from end
         if news[0] == "complete":
-            self.part = None
+            self.idle = True
         return news
 
     def end(self) -> None:
@@ -193,7 +203,7 @@ class _Lane:
 def _serve(
     connection: Connection,
     strangers: list[Connection],
-    make: Callable[[range, Tell], Iterator[Any]],
+    make: Callable[[Iterator[int], Tell], Iterator[Any]],
     parent_pid: int,
 ) -> None:
     """A lane's life: make what it is sent, until nobody is at the other end."""
@@ -203,25 +213,30 @@ def _serve(
         stranger.close()
     torch.set_num_threads(1)
 
-    def say(kind: str, value: Any) -> None:
+    def say(kind: str, value: Any = None) -> None:
         try:
             connection.send((kind, value))
         except OSError:
             os._exit(1)  # nobody is there to hear of anything
 
-    while True:
+    def parts() -> Iterator[range]:
         try:
-            part = connection.recv()
+            while (part := connection.recv()) is not None:
+                say("next")
+                yield part
         except (EOFError, OSError):
-            return
+            os._exit(1)
+
+    while True:
+        connection.poll(None)  # to wait for a first part is not to work
         try:
-            results = make(part, lambda value: say("told", value))
+            results = make(chain.from_iterable(parts()), partial(say, "told"))
             while some := list(islice(results, _SENT_TOGETHER)):
                 say("made", some)
         except Exception as error:  # noqa: BLE001  # raised again over there
             say("raised", _as_can_be_sent(error))
             return
-        say("complete", None)
+        say("complete")
 
 
 def _as_can_be_sent(error: Exception) -> Exception:

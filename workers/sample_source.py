@@ -17,7 +17,7 @@ from service.records import labeler_key
 from service.requests import GenerateRequest
 from workers.balance import wish_of_index
 from workers.draws import Draws
-from workers.lanes import Lanes, Tell, blocks
+from workers.lanes import Lanes, Tell, part_size
 from workers.local_generators import fetch_generator
 from workers.ordered_map import ordered_map
 from workers.packing import Packer
@@ -77,9 +77,9 @@ class SampleSource:
             clock.add("encode", progress.encode_s)
             draws.add(progress.judged, progress.settled)
 
-        return lanes.results(blocks(indices, lanes.count, self.bundle.resolution), told, watch)
+        return lanes.results(indices, part_size(self.bundle.resolution), told, watch)
 
-    def packed(self, indices: range, tell: Tell) -> Iterator[Versions]:
+    def packed(self, indices: Iterable[int], tell: Tell) -> Iterator[Versions]:
         """The samples of `indices`, one after another in this thread; tells its `Progress`."""
         told = _Told(tell)
         for sample in self._samples(indices, lambda: None, told.drew):
@@ -104,7 +104,7 @@ class SampleSource:
         finally:
             chunks.close()
 
-    def _samples(self, indices: range, watch: Watch, report: Callable[[int, int], None]) -> Iterator[Sample]:
+    def _samples(self, indices: Iterable[int], watch: Watch, report: Callable[[int, int], None]) -> Iterator[Sample]:
         request = self.request
         return labeled_samples(
             self.bundle,

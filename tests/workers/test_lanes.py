@@ -20,20 +20,18 @@ from tests.workers.processes import children_of, kill, running, wait_for
 from tests.workers.world import PROJECT, write_generator
 from workers import lanes as module
 from workers.draws import Draws
-from workers.lanes import Lanes, Tell, blocks, lane_count
+from workers.lanes import Lanes, Tell, lane_count, part_size
 from workers.lifeline import is_running
 from workers.packing import Packer
 from workers.public_errors import JobFailure
 from workers.sample_source import SampleSource
 from workers.stages import StageClock
 
-PARTS = [range(start, start + 50) for start in range(0, 500, 50)]
 
-
-def squares(part: range, tell: Tell) -> Iterator[tuple[int, int]]:
-    """Squares with the process that worked them out, those of later parts sooner."""
-    time.sleep(0.05 if part.start % 100 == 0 else 0)
-    for number in part:
+def squares(numbers: Iterator[int], tell: Tell) -> Iterator[tuple[int, int]]:
+    """Squares with the process that worked them out, some later than those that follow."""
+    for number in numbers:
+        time.sleep(0.05 if number % 100 == 0 else 0)
         if number % 25 == 0:
             tell(number)
         yield number * number, os.getpid()
@@ -68,7 +66,7 @@ def test_samples_are_the_same_in_lanes(source: SampleSource, monkeypatch: pytest
         source.bundle, source.labeler, 5, indices, 1.0, 0.3, wish=packer.wish, max_attempts=5, report=no_draws
     )
     expected = [packer(sample) for sample in samples]
-    monkeypatch.setattr(module, "_BLOCK_PIXELS", 16 * 16 * 7)
+    monkeypatch.setattr(module, "_PART_PIXELS", 16 * 16 * 7)
     clock, draws = StageClock({"generate": 3, "encode": 3}), Draws()
     with Lanes(source.packed, 3) as lanes:
         assert list(source.in_lanes(lanes, indices, clock, draws, nothing_to_see)) == expected
@@ -85,11 +83,11 @@ def no_draws(judged: int, settled: int) -> None:
 def test_parts_go_to_several_processes_and_come_in_order() -> None:
     heard: list[int] = []
     with Lanes(squares, 3) as lanes:
-        found = list(lanes.results(PARTS, heard.append, nothing_to_see))
-        again = list(lanes.results(PARTS[:2], no_news, nothing_to_see))
-    assert [square for square, _ in found] == [number * number for number in range(500)]
+        found = list(lanes.results(range(7, 511), 10, heard.append, nothing_to_see))
+        again = list(lanes.results(range(100), 50, no_news, nothing_to_see))
+    assert [square for square, _ in found] == [number * number for number in range(7, 511)]
     assert [square for square, _ in again] == [number * number for number in range(100)]
-    assert sorted(heard) == list(range(0, 500, 25))
+    assert sorted(heard) == list(range(25, 511, 25))
     pids = {pid for _, pid in found}
     assert len(pids - {os.getpid()}) == 3
     assert not any(map(is_running, pids))
@@ -100,38 +98,51 @@ def test_a_lane_computes_with_one_thread() -> None:
     torch.set_num_threads(3)
     try:
         with Lanes(threads, 1) as lanes:
-            assert list(lanes.results([range(1)], no_news, nothing_to_see)) == [1]
+            assert list(lanes.results(range(1), 1, no_news, nothing_to_see)) == [1]
         assert torch.get_num_threads() == 3, "the caller's threads are its own"
     finally:
         torch.set_num_threads(before)
 
 
-def threads(part: range, tell: Tell) -> Iterator[int]:
-    yield torch.get_num_threads()
+def threads(numbers: Iterator[int], tell: Tell) -> Iterator[int]:
+    for _ in numbers:
+        yield torch.get_num_threads()
 
 
 def test_nobody_runs_far_ahead_of_the_slowest(tmp_path: Path) -> None:
-    gate, begun = tmp_path / "gate", tmp_path / "begun"
-    begun.mkdir()
+    gate, made = tmp_path / "gate", tmp_path / "made"
+    made.touch()
 
-    def wait_at_the_gate(part: range, tell: Tell) -> Iterator[int]:
-        (begun / str(part.start)).touch()
-        while part.start == 0 and not gate.exists():
-            time.sleep(0.01)
-        yield from part
+    def wait_at_the_gate(numbers: Iterator[int], tell: Tell) -> Iterator[int]:
+        for number in numbers:
+            with made.open("a") as file:
+                file.write(f"{number}\n")
+            while number == 0 and not gate.exists():
+                time.sleep(0.01)
+            yield number
 
     looks = 0
 
     def watch() -> None:
         nonlocal looks
         looks += 1
-        if looks == 20:
-            assert sorted(int(file.name) for file in begun.iterdir()) == [0, 50, 100, 150]
+        if not gate.exists() and len(made.read_text().split()) >= 2 * 8 * 10 - 20 and looks > 50:
+            assert max(map(int, made.read_text().split())) == 2 * 8 * 10 - 1, "neither more nor much less"
             gate.touch()
 
     with Lanes(wait_at_the_gate, 2) as lanes:
-        assert list(lanes.results(PARTS, no_news, watch)) == list(range(500))
-    assert gate.exists()
+        assert list(lanes.results(range(1000), 10, no_news, watch)) == list(range(1000))
+    assert sorted(map(int, made.read_text().split())) == list(range(1000))
+
+
+def test_a_lane_completes_what_it_has_while_it_gets_no_more() -> None:
+    """What it keeps back until the end of its indices may be what everybody waits for."""
+
+    def keep_back(numbers: Iterator[int], tell: Tell) -> Iterator[int]:
+        yield from list(numbers)
+
+    with Lanes(keep_back, 2) as lanes:
+        assert list(lanes.results(range(1000), 10, no_news, nothing_to_see)) == list(range(1000))
 
 
 class Enough(Exception):
@@ -147,15 +158,15 @@ def test_a_part_that_takes_for_ever_can_be_stopped() -> None:
         if looks == 3:
             raise Enough
 
-    def forever(part: range, tell: Tell) -> Iterator[int]:
-        while True:
-            time.sleep(1)
+    def forever(numbers: Iterator[int], tell: Tell) -> Iterator[int]:
+        while next(numbers) >= 0:
+            time.sleep(60)
         yield 0
 
     before = set(children_of(os.getpid()))
     with pytest.raises(Enough), Lanes(forever, 2) as lanes:
         assert len(set(children_of(os.getpid())) - before) == 2
-        list(lanes.results(PARTS, no_news, watch))
+        list(lanes.results(range(500), 50, no_news, watch))
     assert set(children_of(os.getpid())) <= before
 
 
@@ -176,14 +187,15 @@ class Unsendable(Exception):
     ],
 )
 def test_what_raises_in_a_lane_raises_here(error: Exception, raised: type[Exception]) -> None:
-    def fail(part: range, tell: Tell) -> Iterator[int]:
-        yield from part
-        if part.start == 100:
-            raise error
+    def fail(numbers: Iterator[int], tell: Tell) -> Iterator[int]:
+        for number in numbers:
+            if number == 120:
+                raise error
+            yield number
 
     before = set(children_of(os.getpid()))
     with pytest.raises(raised) as found, Lanes(fail, 2) as lanes:
-        list(lanes.results(PARTS, no_news, nothing_to_see))
+        list(lanes.results(range(500), 50, no_news, nothing_to_see))
     assert type(found.value) is raised
     assert "raise error" in str(found.value) + "".join(found.value.__notes__ if raised is not RuntimeError else [])
     if isinstance(error, JobFailure):
@@ -194,16 +206,17 @@ def test_what_raises_in_a_lane_raises_here(error: Exception, raised: type[Except
 
 @pytest.mark.parametrize("idle", [False, True])
 def test_a_killed_lane_fails_the_job_which_may_be_retried(idle: bool) -> None:
-    def kill_oneself(part: range, tell: Tell) -> Iterator[int]:
-        yield from part
-        if part.start == 100 and not idle:
-            os.kill(os.getpid(), signal.SIGKILL)
+    def kill_oneself(numbers: Iterator[int], tell: Tell) -> Iterator[int]:
+        for number in numbers:
+            if number == 120 and not idle:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield number
 
     before = set(children_of(os.getpid()))
     with pytest.raises(JobFailure) as failure, Lanes(kill_oneself, 2) as lanes:
         if idle:
             kill(min(set(children_of(os.getpid())) - before))
-        list(lanes.results(PARTS, no_news, nothing_to_see))
+        list(lanes.results(range(500), 50, no_news, nothing_to_see))
     assert (failure.value.error.code, failure.value.error.retry) == ("worker-lost", True)
     assert set(children_of(os.getpid())) <= before
 
@@ -212,14 +225,13 @@ PARENT = """
 import time
 from workers.lanes import Lanes
 
-def forever(part, tell):
-    tell("at work")
-    while True:
-        time.sleep(1)
+def forever(numbers, tell):
+    tell(next(numbers))
+    time.sleep(600)
     yield 0
 
 with Lanes(forever, 2) as lanes:
-    list(lanes.results([range(1), range(1)], lambda told: print(told, flush=True), lambda: None))
+    list(lanes.results(range(2), 1, lambda told: print("at work", flush=True), lambda: None))
 """
 
 
@@ -240,20 +252,11 @@ def test_there_are_as_many_lanes_as_cores(monkeypatch: pytest.MonkeyPatch, cores
     assert lane_count() == expected
 
 
-@pytest.mark.parametrize(
-    ("count", "lanes", "resolution"),
-    [(1500, 2, 64), (5000, 2, 64), (5000, 16, 64), (7, 4, 64), (1, 2, 64), (999, 3, 16)],
-)
-def test_every_lane_makes_its_share_and_no_more(count: int, lanes: int, resolution: int) -> None:
-    parts = blocks(range(10, 10 + count), lanes, resolution)
-    assert [index for part in parts for index in part] == list(range(10, 10 + count))
-    sizes = [len(part) for part in parts]
-    busiest = max(sum(sizes[lane::lanes]) for lane in range(lanes))
-    assert max(sizes) * resolution**2 <= 2**21
-    assert busiest <= count / lanes + -(-len(sizes) // lanes), "more than its share by an image a turn at most"
+@pytest.mark.parametrize(("resolution", "size"), [(16, 512), (64, 32), (128, 8), (1024, 1)])
+def test_parts_are_smaller_the_larger_the_images(resolution: int, size: int) -> None:
+    assert part_size(resolution) == size
 
 
 def test_nothing_is_made_of_no_indices() -> None:
-    assert blocks(range(4, 4), 2, 64) == []
     with Lanes(squares, 1) as lanes:
-        assert list(lanes.results([], no_news, nothing_to_see)) == []
+        assert list(lanes.results(range(4, 4), 1, no_news, nothing_to_see)) == []
