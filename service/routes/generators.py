@@ -16,6 +16,7 @@ from service.openapi import problems
 from service.problems import Problem, not_found
 from service.records import GeneratorRecord, JobRecord, generator_key, rounded_truncation, samples_file
 from service.routes.accepted import IdempotencyKey, accepted
+from service.routes.png import PNG_ANSWERS, png_answer
 from service.stores.protocol import ObjectMissing, Store
 from service.views import GeneratorList, GeneratorView, JobView
 
@@ -122,7 +123,7 @@ def create_encoder(
     "/{generator_id}/samples.png",
     summary="Look at a generator",
     response_class=Response,
-    responses={200: {"content": {"image/png": {}}}, **problems(404, 422, 503)},
+    responses=PNG_ANSWERS | problems(404, 422, 503),
 )
 async def get_samples(
     generator_id: GeneratorId,
@@ -150,7 +151,7 @@ async def get_samples(
         detail = "The picture is being drawn; ask again soon."
         raise Problem(503, "samples-not-ready", "Samples not ready", detail, headers={"Retry-After": "5"})
     shown = f"{rounded_truncation(truncation):.2f}"
-    return Response(picture, media_type="image/png", headers={"Cache-Control": "no-cache", "X-Truncation": shown})
+    return png_answer(picture, request, **{"X-Truncation": shown})
 
 
 def _answer(made: GeneratorRecord | JobRecord, response: Response) -> GeneratorView | JobView:

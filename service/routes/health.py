@@ -41,8 +41,7 @@ def health() -> Health:
 @router.get("/readyz", summary="Readiness", responses=problems(503))
 def readiness(parts: PartsDep) -> Readiness:
     """200 if the object store and Redis can be reached; 503 names the ones that cannot."""
-    errors = list(_faults(parts))
-    if errors:
+    if errors := faults(parts):
         headers = {"Retry-After": str(RETRY_AFTER_S)}
         raise Problem(503, "not-ready", "Not ready", "See errors for what cannot be reached.", errors, headers)
     return Readiness()
@@ -54,7 +53,8 @@ def metrics(parts: PartsDep) -> Response:
     return Response(generate_latest(parts.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
-def _faults(parts: Parts) -> list[Complaint]:
+def faults(parts: Parts) -> list[Complaint]:
+    """The object store and Redis, each if it cannot be reached now."""
     errors = []
     try:
         list(islice(parts.store.list("generators/"), 1))

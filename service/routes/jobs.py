@@ -14,6 +14,7 @@ from service.openapi import problems
 from service.problems import Problem, not_found
 from service.records import JobRecord, JobState, preview_key
 from service.requests import FitRequest
+from service.routes.png import PNG_ANSWERS, png_answer
 from service.stores.protocol import ObjectMissing
 from service.views import JobList, JobView
 
@@ -84,9 +85,9 @@ def cancel_job(job_id: JobId, ledger: LedgerDep, queue: QueueDep) -> JobView:
     "/{job_id}/preview.png",
     summary="Look at the samples",
     response_class=Response,
-    responses={200: {"content": {"image/png": {}}}, **problems(404, 503)},
+    responses=PNG_ANSWERS | problems(404, 503),
 )
-def get_preview(job_id: JobId, ledger: LedgerDep, store: StoreDep) -> Response:
+def get_preview(job_id: JobId, request: Request, ledger: LedgerDep, store: StoreDep) -> Response:
     """A picture of some samples with their labels laid over them, and a legend.
 
     Of a training job: samples of the same latents along the training, the newest below, while it goes on.
@@ -96,7 +97,7 @@ def get_preview(job_id: JobId, ledger: LedgerDep, store: StoreDep) -> Response:
         preview = store.read(preview_key(job))
     except ObjectMissing:
         raise Problem(404, "no-preview", "No preview yet", _why_no_preview(job)) from None
-    return Response(preview, media_type="image/png", headers={"Cache-Control": "no-cache"})
+    return png_answer(preview, request)
 
 
 def _why_no_preview(job: JobRecord) -> str:

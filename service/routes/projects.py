@@ -14,6 +14,7 @@ from service.project_removal import remove_unused_project
 from service.project_spec import ProjectSpec
 from service.projects import create_project as store_project
 from service.projects import every_project, force_seeds, known_project, project_lock, read_fit_file
+from service.routes.png import PNG_ANSWERS, png_answer
 from service.upload_form import received_upload
 from service.views import ProjectList, ProjectSummary, ProjectView
 
@@ -166,10 +167,10 @@ def delete_project(project_id: ProjectId, parts: PartsDep) -> None:
     "/{project_id}/sheet.png",
     summary="Look at what was learnt",
     response_class=Response,
-    responses={200: {"content": {"image/png": {}}}, **problems(404, 503)},
+    responses=PNG_ANSWERS | problems(404, 503),
 )
-def get_sheet(project_id: ProjectId, store: StoreDep) -> Response:
+def get_sheet(project_id: ProjectId, request: Request, store: StoreDep) -> Response:
     """A picture of each seed, its reconstruction, its label, and the label predicted for the reconstruction."""
     known_project(store, project_id)
     _, sheet = read_fit_file(store, project_id, "sheet.png")
-    return Response(sheet, media_type="image/png", headers={"Cache-Control": "no-cache"})
+    return png_answer(sheet, request)

@@ -3,12 +3,13 @@
 import json
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.dependencies import ProjectId, StoreDep
 from service.openapi import problems
 from service.projects import known_project, read_fit_file
+from service.routes.png import PNG_ANSWERS, png_answer
 
 router = APIRouter(prefix="/projects", tags=["projects"])
 
@@ -72,10 +73,10 @@ def get_report(project_id: ProjectId, store: StoreDep) -> LabelReport:
     "/{project_id}/report.png",
     summary="Look at how right the labels will be",
     response_class=Response,
-    responses={200: {"content": {"image/png": {}}}, **problems(404, 503)},
+    responses=PNG_ANSWERS | problems(404, 503),
 )
-def get_report_page(project_id: ProjectId, store: StoreDep) -> Response:
+def get_report_page(project_id: ProjectId, request: Request, store: StoreDep) -> Response:
     """The report's figures and its advice on one page."""
     known_project(store, project_id)
     _, page = read_fit_file(store, project_id, "report.png")
-    return Response(page, media_type="image/png", headers={"Cache-Control": "no-cache"})
+    return png_answer(page, request)

@@ -197,6 +197,11 @@ def test_the_preview_comes_with_the_samples(api: httpx.Client, api_store: FileSt
     api_store.put("datasets/job-1/preview.png", image_bytes())
     answer = api.get(f"/jobs/{job.id}/preview.png")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+    known = {"if-none-match": f'"other", W/{answer.headers["etag"]}'}
+    again = api.get(f"/jobs/{job.id}/preview.png", headers=known)
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", answer.headers["etag"])
+    api_store.put("datasets/job-1/preview.png", image_bytes((32, 32)))
+    assert api.get(f"/jobs/{job.id}/preview.png", headers=known).status_code == 200
 
 
 def test_a_dataset_is_downloaded_whole(api: httpx.Client, done: str) -> None:
