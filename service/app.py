@@ -18,7 +18,7 @@ from service.openapi import install_openapi, operation_id
 from service.problems import install_handlers
 from service.queue import JobQueue
 from service.redis_client import connect
-from service.routes import download, events, fit, formats, generate, generators, health, jobs, projects, reports
+from service.routes import download, events, fit, formats, generate, generators, health, jobs, page, projects, reports
 from service.settings import Settings, get_settings
 from service.stop_signal import on_stop_signal
 from service.stores import open_store
@@ -65,7 +65,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.parts = Parts(settings, store, redis, ledger, JobQueue(redis, settings), watch, metrics)
-    for part in (projects, reports, fit, generate, jobs, events, formats, download, generators, health):
+    for part in (page, projects, reports, fit, generate, jobs, events, formats, download, generators, health):
         app.include_router(part.router)
     install_handlers(app)
     install_openapi(app)
