@@ -27,7 +27,8 @@ def up(settings: Settings, console: Console) -> None:
 
 def _panel(service: RunningService, settings: Settings) -> Panel:
     lines = [
-        f"[bold]{service.url}/docs[/]",
+        f"[bold]{service.url}/[/]      jobs, projects and generators",
+        f"[bold]{service.url}/docs[/]  the API",
         "",
         f"store    {absolute_url(settings.store_url)}",
         f"redis    {'a private one' if settings.redis_url is None else 'LABELMINT_REDIS_URL'}",
