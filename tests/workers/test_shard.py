@@ -46,10 +46,12 @@ def made(bench: Workbench) -> list[PackedSample]:
     return list(read_samples(bench.store, bench.job_id, plan, bench.job.generate.multiply))
 
 
-def test_shards_hold_what_was_asked_for(new_job: NewJob, tmp_path: Path) -> None:
-    """The same in shards of any size, and the same as generator and labeler make when they are asked directly."""
+def test_shards_hold_what_was_asked_for(new_job: NewJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same in shards of any size, in lanes or not, and the same as generator and labeler make when they are asked
+    directly."""
     small, large = new_job("small", COUNT, 7, **REQUEST), new_job("large", COUNT, COUNT, **REQUEST)
     found = made(small)
+    monkeypatch.setattr("workers.lanes.LARGEST_SIDE", 8)
     assert found == made(large)
 
     write_generator(tmp_path / "tiny")
@@ -82,7 +84,11 @@ def test_shards_hold_what_was_asked_for(new_job: NewJob, tmp_path: Path) -> None
             assert (version.facts.met, version.facts.attempts) == (False, 5)
 
 
-def test_a_rare_wish_is_told_while_nothing_comes_of_it(new_job: NewJob, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("largest_in_lanes", [16, 8])
+def test_a_rare_wish_is_told_while_nothing_comes_of_it(
+    new_job: NewJob, monkeypatch: pytest.MonkeyPatch, largest_in_lanes: int
+) -> None:
+    monkeypatch.setattr("workers.lanes.LARGEST_SIDE", largest_in_lanes)
     monkeypatch.setattr("workers.shard.PROGRESS_INTERVAL_S", 0.0)
     told: list[tuple[int, int, float]] = []
     tell = Ledger.tell_draws
