@@ -58,7 +58,7 @@ def _write_shard(bench: Workbench, plan: Plan, shard: int) -> None:
         if tell.due():
             bench.stop_if_cancelled()
             bench.ledger.tell(bench.job_id, clock.details())
-            bench.ledger.tell_draws(bench.job_id, shard, *draws.counts())
+            bench.ledger.tell_draws(bench.job_id, shard, draws.judged, draws.settled)
 
     with ExitStack() as stack:
         samples: Iterator[Versions]
@@ -75,4 +75,4 @@ def _write_shard(bench: Workbench, plan: Plan, shard: int) -> None:
             done += 1
             look()
             advance(done)
-    bench.ledger.tell_draws(bench.job_id, shard, *draws.counts())
+    bench.ledger.tell_draws(bench.job_id, shard, draws.judged, draws.settled)

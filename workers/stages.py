@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 
 class StageClock:
-    """Adds up the time that stages are at work; a stage may have several lanes, threads that work side by side."""
+    """Adds up the time that stages are at work; a stage may have several lanes, which work side by side."""
 
     def __init__(self, lanes: Mapping[str, int]) -> None:
-        """`lanes`: how many threads each stage has."""
+        """`lanes`: how many threads or processes each stage has."""
         self._lanes = dict(lanes)
         self._busy_s = dict.fromkeys(lanes, 0.0)
         self._under_way: dict[object, tuple[str, float]] = {}

@@ -70,9 +70,8 @@ def test_samples_are_the_same_in_lanes(source: SampleSource, monkeypatch: pytest
     clock, draws = StageClock({"generate": 3, "encode": 3}), Draws()
     with Lanes(source.packed, 3) as lanes:
         assert list(source.in_lanes(lanes, indices, clock, draws, nothing_to_see)) == expected
-    judged, settled = draws.counts()
-    assert settled == len(indices)
-    assert judged == sum(facts.attempts for [version] in expected for facts in [version.facts])
+    assert draws.settled == len(indices)
+    assert draws.judged == sum(version.facts.attempts for [version] in expected)
     assert min(clock.shares().values()) > 0
 
 
