@@ -54,7 +54,7 @@ class Arm:
         self, folder: Path, augment: Augment, images: npt.NDArray[np.uint8], arguments: argparse.Namespace
     ) -> None:
         plan = plan_for(arguments.resolution)
-        settings = replace(plan.settings, augment=augment)
+        settings = replace(plan.settings, augment=augment, r1_gamma=arguments.gamma or plan.settings.r1_gamma)
         # What the whole run would have; rounds of it must not have their own.
         settings = replace(settings, ada_images=ada_images(settings, int(1000 * arguments.kimg)))
         self.name, self.folder, self.samples = folder.name, folder, arguments.samples
@@ -118,6 +118,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--kimg", type=float, default=300.0)
     parser.add_argument("--round-kimg", type=float, default=10.0)
+    parser.add_argument("--gamma", type=float, help="weight of R1; the default of the resolution if not given")
     parser.add_argument("--resolution", type=int, default=64)
     parser.add_argument("--held-out", type=int, default=10_000)
     parser.add_argument("--samples", type=int, default=2_000)

@@ -60,6 +60,7 @@ LEVERS = (
     *(_set(f"encoder-{weight}", encoder_weight=weight) for weight in (0.0, 2e-3)),
     *(_set(f"pixel-{weight}", pixel_weight=weight) for weight in (1.0, 10.0, 20.0)),
     Lever("starts-2", starts=2),
+    Lever("starts-2-steps-240", replace(SHIPPED, steps=240), starts=2),
     Lever("starts-4", starts=4),
     *(_set(f"batch-{batch}", batch=batch) for batch in (1, 8)),
 )
