@@ -1,4 +1,4 @@
-"""Reads server-sent events as the standard has it, for tests."""
+"""Reads the events of a job for tests: server-sent ones as the standard has it, and pages."""
 
 import json
 import ssl
@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+
+from service.records import JobState
 
 STREAM = {"accept": "text/event-stream"}
 PAGE = {"accept": "application/json"}
@@ -67,3 +69,21 @@ def event_stream(url: str, last: int | None = None, **options: Any) -> Iterator[
     with httpx.stream("GET", url, headers=headers, timeout=30, verify=_TLS, **options) as answer:
         assert answer.status_code == 200
         yield EventStream(answer)
+
+
+def page(url: str, **query: int) -> dict[str, Any]:
+    """The page at `url`."""
+    answer = httpx.get(url, headers=PAGE, params=query, timeout=30)
+    assert answer.status_code == 200
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def types(events: list[dict[str, Any]]) -> list[str]:
+    """The types of events."""
+    return [event["type"] for event in events]
+
+
+def states(events: list[dict[str, Any]]) -> list[str]:
+    """The states that events tell of."""
+    return [type_ for type_ in types(events) if type_ in set(JobState)]

@@ -1,7 +1,9 @@
 """Records for tests."""
 
-from service.records import GeneratorRecord, JobRecord
+from service.records import GeneratorRecord, JobError, JobRecord
 from service.requests import GenerateRequest
+
+ERROR = JobError(code="fit-failed", message="The seeds could not be inverted.", retry=False)
 
 
 def make_job(job_id: str = "job-1", count: int = 100) -> JobRecord:
