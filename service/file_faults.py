@@ -24,9 +24,6 @@ class FileFaults:
         else:
             self._more += 1
 
-    def __bool__(self) -> bool:
-        return bool(self._told)
-
     @property
     def complaints(self) -> list[Complaint]:
         """All of them, as far as they are told."""

@@ -20,6 +20,3 @@ class SeedNames:
     def find(self, text: str) -> str | None:
         """The NAME that `text` means: the NAME itself, the image's file name, or its path. None if there is none."""
         return self._found.get(composed(text))
-
-    def __len__(self) -> int:
-        return len(self.all)

@@ -128,7 +128,7 @@ def _publish(store: Store, key: str, project: ProjectRecord, seeds: Seeds, outco
 
 def _names(seeds: Seeds) -> list[str]:
     """Numbers, because another project of the same seeds, which finds this labeler, may call them something else."""
-    return [f"seed {index}" for index in range(len(seeds.names))]
+    return [f"seed {index}" for index in range(len(seeds.labels))]
 
 
 def _sheet(project: ProjectRecord, seeds: Seeds, outcome: FitOutcome) -> bytes:

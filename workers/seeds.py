@@ -19,7 +19,6 @@ from workers.png import read_image, read_mask
 class Seeds:
     """All seeds of one project, in their order."""
 
-    names: list[str]
     files: list[tuple[bytes, ...]]
     """Bytes of each seed's files, as stored, in the order of `seed_files`."""
     images: NDArray[np.uint8]
@@ -28,14 +27,6 @@ class Seeds:
     """Of each seed; every kind that the project has, and no other."""
     forced: list[bool]
     """Whether the seed enters the fit however badly it inverts."""
-
-    @property
-    def masks(self) -> NDArray[np.uint8]:
-        """(N, H, W), class indices; 255 is ignored. Raises `ValueError` for a project without a segmentation."""
-        masks = [labels.mask for labels in self.labels if labels.mask is not None]
-        if len(masks) < len(self.labels):
-            raise ValueError("the project has no segmentation")
-        return np.stack(masks)
 
 
 def seed_files(schema: LabelSchema) -> list[str]:
@@ -54,7 +45,6 @@ def read_seeds(store: Store, project: ProjectRecord) -> Seeds:
     """The seeds of `project`, at the generator's size as the service stored them. Raises `ObjectMissing`."""
     files = [read_seed_files(store, project, seed) for seed in project.seeds]
     return Seeds(
-        names=[seed.name for seed in project.seeds],
         files=[tuple(seed.values()) for seed in files],
         images=np.stack([read_image(seed["image.png"]) for seed in files]),
         labels=[_labels(seed, project) for seed in files],

@@ -14,8 +14,6 @@ TEST_SEED = 700_000
 FULL_SEED = 800_000
 """Bears of full supervision, and of the net that annotates generated images, have this seed and those that follow."""
 
-HIDDEN, VISIBLE = 1, 2
-
 
 @dataclass(frozen=True)
 class LabeledImages:
@@ -26,10 +24,6 @@ class LabeledImages:
 
     def __len__(self) -> int:
         return len(self.images)
-
-    def first(self, count: int) -> "LabeledImages":
-        """The first `count` of them."""
-        return LabeledImages(self.images[:count], self.labels.rows(range(min(count, len(self)))))
 
 
 def rendered(seeds: range, size: int) -> LabeledImages:

@@ -30,13 +30,6 @@ class EventStream:
         """The next `count` events."""
         return [next(self._events) for _ in range(count)]
 
-    def until(self, *types: str) -> list[dict[str, Any]]:
-        """The next events up to one of these types."""
-        taken = self.take(1)
-        while taken[-1]["type"] not in types:
-            taken += self.take(1)
-        return taken
-
     def _read(self) -> Iterator[dict[str, Any]]:
         fields: dict[str, str] = {}
         for line in self.answer.iter_lines():

@@ -50,7 +50,6 @@ def test_bears_come_back_as_rendered(store: FileStore, renders: Renders, kinds: 
         assert [label is not None for label in there] == [kind in kinds for kind in KINDS]
         if labels.mask is not None:
             assert np.array_equal(labels.mask, renders.parts[index])
-            assert np.array_equal(seeds.masks[index], renders.parts[index])
         if labels.depth is not None:
             assert (labels.depth.dtype, labels.depth.shape) == (np.float32, (SIZE, SIZE))
             assert np.abs(labels.depth - renders.depth[index]).max() <= 0.000125 * 0.51
@@ -80,8 +79,3 @@ def test_depth_that_is_not_known_is_nan(store: FileStore) -> None:
     assert np.isnan(read[:4]).all()
     assert np.abs(read[4:] - depth[4:]).max() <= 0.000125 * 0.51
     assert project.seeds[0].known_depth == 1 - 4 / SIZE
-
-
-def test_a_project_without_masks_has_none_to_stack(store: FileStore) -> None:
-    with pytest.raises(ValueError, match="no segmentation"):
-        _ = read_seeds(store, bears(store, ("class",))).masks
