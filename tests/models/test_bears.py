@@ -3,15 +3,8 @@ import pytest
 import torch
 
 from models.bears.renderer import HALF_FIELD, render, render_scenes
-from models.bears.scene import (
-    KEYPOINT_MIRROR,
-    KEYPOINT_SOLIDS,
-    PARTS,
-    SOLID_PARTS,
-    Scene,
-    draw_scene,
-    mirrored,
-)
+from models.bears.scene import KEYPOINT_MIRROR, KEYPOINT_SOLIDS, PARTS, SOLID_PARTS, Scene, draw_scene
+from tests.models.mirrored_scenes import mirrored
 
 SIZE = 64
 

@@ -7,7 +7,7 @@ import torch
 
 from models.bears import render
 from models.bears.renderer import render_scenes
-from models.bears.scene import KEYPOINT_MIRROR, draw_scene, mirrored
+from models.bears.scene import KEYPOINT_MIRROR, draw_scene
 from models.bundle import GeneratorBundle
 from models.fitting import StackedLabels, fit
 from models.fitting.fit import learn
@@ -16,6 +16,7 @@ from models.inversion.refinement import Inversions
 from models.label_quality import class_iou, mean_iou
 from models.labels import LabelLayout, LabelMirror
 from tests.models.fitting.subjects import LAYOUT, NAMES, QUICK, subjects
+from tests.models.mirrored_scenes import mirrored
 
 BEARS = LabelMirror(classes=tuple(range(10)), points=tuple(map(int, KEYPOINT_MIRROR)), attributes=((0, 1, 2),))
 
