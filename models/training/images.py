@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from models.training.reading import Picture, PictureRefused, read_picture
-from models.training.sources import FolderSource, SourceRefused, ZipSource, open_source
+from models.training.sources import ImageSource, SourceRefused, open_source
 
 Fit = Literal["crop", "random-crop", "stretch"]
 
@@ -163,7 +163,7 @@ def _too_few(source: Path, report: PreparationReport, minimum: int) -> str:
 
 
 def _write(
-    files: FolderSource | ZipSource,
+    files: ImageSource,
     resolution: int,
     fit: Fit,
     path: Path,
@@ -195,7 +195,7 @@ class _Preparation:
         # Eight bytes for each picture are all that is remembered of it, beside its name.
         self.seen: dict[bytes, str] = {}
 
-    def take(self, name: str, files: FolderSource | ZipSource, out: BinaryIO) -> None:
+    def take(self, name: str, files: ImageSource, out: BinaryIO) -> None:
         try:
             data = files.read(name)
             picture = read_picture(data, self.resolution)

@@ -38,18 +38,19 @@ class _Names:
 
 
 class ImageSource(Protocol):
-    """names: of all pictures. ignored: other files. key: a hash of everything's bytes."""
+    """names: of all pictures. ignored: how many other files there are."""
 
     names: list[str]
     ignored: int
 
-    def key(self) -> str: ...
+    def key(self) -> str:
+        """A hash that changes with the bytes of every picture."""
 
     def read(self, name: str) -> bytes:
         """The bytes of one picture. Raises `PictureRefused` if they cannot be had."""
 
 
-def open_source(path: Path) -> "FolderSource | ZipSource":
+def open_source(path: Path) -> ImageSource:
     """The images of a folder and its subfolders, or of a zip.
 
     Raises:
@@ -96,6 +97,7 @@ class FolderSource:
                 yield (Path(directory) / file).relative_to(self.folder).as_posix()
 
     def key(self) -> str:
+        """See `ImageSource`."""
         digest = hashlib.sha256()
         for name in self.names:
             path = self.folder / name
@@ -108,6 +110,7 @@ class FolderSource:
         return digest.hexdigest()
 
     def read(self, name: str) -> bytes:
+        """See `ImageSource`."""
         path = self.folder / name
         try:
             if not path.is_file():
@@ -142,10 +145,12 @@ class ZipSource:
         self.names, self.ignored = found.names, found.ignored
 
     def key(self) -> str:
+        """See `ImageSource`."""
         with self.path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def read(self, name: str) -> bytes:
+        """See `ImageSource`."""
         member = self._members[name]
         kind = stat.S_IFMT(member.external_attr >> 16)
         if kind not in (0, stat.S_IFREG):
