@@ -45,7 +45,7 @@ def training_of(request: TrainRequest) -> dict[str, object]:
 def generators_lock(connection: redis.Redis) -> AbstractContextManager[None]:
     """Let one process at a time decide what becomes of generators and their uploads; for moments only.
 
-    Raises `LedgerBusy` if another one does not end, and errors of Redis.
+    Raises `LockBusy` if another one does not end, and errors of Redis.
     """
     return brief_lock(connection, "generators")
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -21,6 +21,7 @@ from service.live_job import (
     notes_key,
     shards_key,
 )
+from service.locks import brief_lock
 from service.records import EventType, JobError, JobRecord, JobState, Phase, event_id, now
 from service.stores.protocol import ObjectMissing, Store
 
@@ -37,10 +38,6 @@ class JobFinished(Exception):
 
 class JobUnfinished(Exception):
     """The job has not succeeded, or not yet. `args[0]` is its id."""
-
-
-class LedgerBusy(redis.RedisError):
-    """Another process holds this job's lock for too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,14 +370,5 @@ class Ledger:
     def _write(self, job: JobRecord) -> None:
         self._store.put(JobRecord.key(job.id), job.model_dump_json(indent=1).encode())
 
-    @contextmanager
-    def _lock(self, job_id: str) -> Iterator[None]:
-        lock = self._redis.lock(
-            f"labelmint:lock:{job_id}", timeout=_LOCK_LIFE_S, sleep=0.02, raise_on_release_error=False
-        )
-        if not lock.acquire(blocking_timeout=_LOCK_LIFE_S + 5):
-            raise LedgerBusy(f"job {job_id} is locked")
-        try:
-            yield
-        finally:
-            lock.release()
+    def _lock(self, job_id: str) -> AbstractContextManager[None]:
+        return brief_lock(self._redis, job_id, _LOCK_LIFE_S)

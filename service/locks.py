@@ -5,20 +5,22 @@ from contextlib import contextmanager
 
 import redis
 
-from service.ledger import LedgerBusy
-
 _LIFE_S = 60
 
 
-@contextmanager
-def brief_lock(connection: redis.Redis, what: str) -> Iterator[None]:
-    """Let one process at a time decide about `what`.
+class LockBusy(redis.RedisError):
+    """Another process holds a lock for too long."""
 
-    Raises `LedgerBusy` if another one does not end, and errors of Redis.
+
+@contextmanager
+def brief_lock(connection: redis.Redis, what: str, life_s: int = _LIFE_S) -> Iterator[None]:
+    """Let one process at a time decide about `what`. One that is killed meanwhile holds up others for `life_s` seconds.
+
+    Raises `LockBusy` if another one does not end, and errors of Redis.
     """
-    lock = connection.lock(f"labelmint:lock:{what}", timeout=_LIFE_S, sleep=0.05, raise_on_release_error=False)
-    if not lock.acquire(blocking_timeout=_LIFE_S + 5):
-        raise LedgerBusy(f"{what} is locked")
+    lock = connection.lock(f"labelmint:lock:{what}", timeout=life_s, sleep=0.02, raise_on_release_error=False)
+    if not lock.acquire(blocking_timeout=life_s + 5):
+        raise LockBusy(f"{what} is locked")
     try:
         yield
     finally:
