@@ -84,7 +84,7 @@ def read_depth_steps(data: bytes) -> npt.NDArray[np.uint16]:
 def read_depth(data: bytes, scale: float) -> npt.NDArray[np.float32]:
     """(H, W) float32 in the unit of `scale` from the bytes of a 16-bit grey PNG; NaN where it is not known."""
     steps = read_depth_steps(data)
-    return np.where(steps == 0, np.float32(np.nan), steps * np.float32(scale))
+    return np.where(steps == 0, np.nan, steps * scale).astype(np.float32)
 
 
 def _rows(pixels: npt.NDArray[np.uint8], stride: int | None) -> bytes:

@@ -1,18 +1,16 @@
 """Reads a project's seeds from the store."""
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from models.labels import ImageLabels
 from service.label_schema import LabelKind, LabelSchema
 from service.records import ProjectRecord, SeedLabels, SeedRecord
 from service.stores.protocol import Store
-from workers.png import read_image, read_mask
+from workers.png import read_depth, read_image, read_mask
 
 
 @dataclass(frozen=True)
@@ -67,13 +65,6 @@ def _labels(files: Mapping[str, bytes], schema: LabelSchema) -> ImageLabels:
     return ImageLabels(
         mask=read_mask(files["segmentation.png"]) if schema.classes else None,
         keypoints=np.array(others.keypoints, np.float32).reshape(-1, 3) if others.keypoints is not None else None,
-        depth=_depth(files["depth.png"], schema.depth.scale) if schema.depth else None,
+        depth=read_depth(files["depth.png"], schema.depth.scale) if schema.depth else None,
         attributes=np.array(others.attributes, np.int64) if others.attributes is not None else None,
     )
-
-
-def _depth(data: bytes, scale: float) -> NDArray[np.float32]:
-    """(H, W) float32 from a 16-bit grey PNG, NaN where it says 0."""
-    with Image.open(io.BytesIO(data)) as picture:
-        steps = np.asarray(picture)
-    return np.where(steps == 0, np.nan, steps * scale).astype(np.float32)
