@@ -14,6 +14,9 @@ _RESAVE = "save it as 8-bit RGB"
 _MASK_REMEDY = "save the mask as 8-bit greyscale or palette PNG, in which a pixel's value is its class's index"
 _ORIENTATION = 0x0112
 
+TURNED = "EXIF orientation was applied"
+"""A note of `read_image`: its pixels lie elsewhere than in the file."""
+
 T = TypeVar("T")
 
 
@@ -72,7 +75,7 @@ def _read_image(stream: BinaryIO, max_pixels: int) -> tuple[Image.Image, list[st
         orientation = image.getexif().get(_ORIENTATION, 1)
         upright = ImageOps.exif_transpose(image)
     if orientation in range(2, 9):
-        notes.append("EXIF orientation was applied")
+        notes.append(TURNED)
     if upright.has_transparency_data:
         layers = upright.convert("RGBA")
         if layers.getchannel("A").getextrema() != (255, 255):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from service.depth_files import read_depth_npy, read_depth_png
 from service.fitting import fit_image, fit_labels, fit_points, plan_fitting
-from service.images import ImageRefused, read_image, read_mask
+from service.images import TURNED, ImageRefused, read_image, read_mask
 from service.keypoint_files import Keypoints, check_points, listed
 from service.label_schema import IGNORED
 from service.problems import Complaint
@@ -70,7 +70,7 @@ def draft_seed(name: str, files: SeedFiles, tables: Tables, rules: Rules) -> tup
     if read is None:
         return None, complaints
     image, notes = read
-    turned = "EXIF orientation was applied" in notes
+    turned = TURNED in notes
     for what, file, label in (("mask", mask_file, mask), ("depth", depth_file, depth)):
         if file is not None and label is not None and image.size != label.shape[::-1]:
             complaints.append(_size_complaint(what, file, label.shape, image.size, turned))
