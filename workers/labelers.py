@@ -19,8 +19,8 @@ from service.settings import Settings
 from service.stores.protocol import Store
 from workers.encoders import ensure_encoder
 from workers.fit_key import fit_key
-from workers.fit_lock import fit_lock
 from workers.layout import has_silent_sides, layout_of, mirror_of, names_of
+from workers.lease import lease
 from workers.local_generators import fetch_generator, file_digests
 from workers.public_errors import JobFailure
 from workers.report_page import report_png
@@ -58,7 +58,7 @@ def ensure_labeler(bench: Workbench, settings: FitSettings) -> str:
 
     if has_labeler(bench.store, key):
         return key
-    with fit_lock(bench.redis, key, bench.job_id, still_missing) as prolong:
+    with lease(bench.redis, f"fit:{key}", bench.job_id, still_missing) as prolong:
         if prolong is not None and not has_labeler(bench.store, key):
             bundle = load_bundle(folder, choose_device(bench.settings.device))
             outcome = _fitted(bundle, seeds, bench.project, settings, _progress(bench, prolong))
@@ -95,7 +95,7 @@ def _fitted(
 
 
 def _progress(bench: Workbench, prolong: Callable[[], None]) -> Progress:
-    """Passes what `fit` reports to the ledger, and keeps the lock on the fit."""
+    """Passes what `fit` reports to the ledger, and keeps the lease on the fit."""
     phases: dict[str, Callable[[int], None]] = {}
     throttle = Throttle(PROGRESS_INTERVAL_S)
 

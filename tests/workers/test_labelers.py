@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import pytest
-import redis as redis_client
 import torch
 
 from models.fitting import twins
@@ -20,9 +19,9 @@ from service.records import JobRecord, Phase, ProjectRecord, labeler_key
 from service.requests import GenerateRequest
 from tests.workers.conftest import QUICK_FIT, NewJob
 from tests.workers.world import PROJECT, SEEDS
-from workers.fit_lock import fit_lock
 from workers.fit_notes import fit_notes
 from workers.labelers import ensure_labeler, read_report
+from workers.lease import lease
 from workers.png import read_image
 from workers.public_errors import JobFailure
 from workers.workbench import Cancelled
@@ -190,42 +189,11 @@ def test_a_note_tells_that_flipped_seeds_are_rebuilt_too_badly_to_learn_from(
     assert not [note for note in fit_notes(report, project) if "flipped" in note]
 
 
-class TestFitLock:
-    """One worker at a time, without a wait for the dead."""
-
-    @staticmethod
-    def never() -> bool:
-        return False
-
-    def test_another_job_waits_until_told_to_give_up(self, redis: redis_client.Redis) -> None:
-        asked = iter([True, False])
-        with fit_lock(redis, "key", "job-1", self.never) as held:
-            assert held is not None
-            with fit_lock(redis, "key", "job-2", lambda: next(asked)) as refused:
-                assert refused is None
-            held()
-        with fit_lock(redis, "key", "job-2", self.never) as free:
-            assert free is not None
-
-    def test_a_job_takes_its_own_lock_up_again(self, redis: redis_client.Redis) -> None:
-        redis.set("labelmint:fit:key", "job-1", px=60_000)
-        with fit_lock(redis, "key", "job-1", self.never) as held:
-            assert held is not None
-        assert redis.get("labelmint:fit:key") is None
-
-    def test_a_lease_that_ran_out_does_no_harm(self, redis: redis_client.Redis) -> None:
-        with fit_lock(redis, "key", "job-1", self.never) as held:
-            redis.set("labelmint:fit:key", "job-2")
-            assert held is not None
-            held()
-        assert redis.get("labelmint:fit:key") == b"job-2"
-
-
 def test_two_jobs_of_a_project_fit_once(new_job: NewJob) -> None:
-    """The second finds the first's labeler as soon as it is there, though the first still holds the lock."""
+    """The second finds the first's labeler as soon as it is there, though the first still holds the lease."""
     first = new_job("first", count=1, shard_size=1)
     first.ledger.accept(JobRecord(id="second", request=GenerateRequest(project_id=PROJECT, count=1)))
     second = replace(first, job_id="second")
     key = ensure_labeler(first, QUICK_FIT)
-    with fit_lock(first.redis, key, "first", lambda: False):
+    with lease(first.redis, f"fit:{key}", "first", lambda: False):
         assert ensure_labeler(second, QUICK_FIT) == key
