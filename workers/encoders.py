@@ -20,6 +20,7 @@ from service.generators import find_generator, generators_lock
 from service.records import GeneratorRecord, Phase, generator_key
 from service.settings import Settings
 from workers.lease import lease
+from workers.leftovers import remove_old_folders
 from workers.local_generators import fetch_generator
 from workers.public_errors import JobFailure
 from workers.workbench import Workbench, log
@@ -63,9 +64,16 @@ def ensure_encoder(bench: Workbench) -> None:
     with lease(bench.redis, f"encoder:{record.id}", bench.job_id, still_missing) as prolong:
         if prolong is not None and still_missing():
             _publish(bench, record, _trained(bench, record, prolong))
+            # Not before: a worker that dies while it publishes goes on from there.
+            shutil.rmtree(_kept(bench, record), ignore_errors=True)
     vars(bench).pop("generator", None)  # what is known of it has changed
     if not bench.generator.has_encoder:
         raise _replaced(record.id)
+
+
+def _kept(bench: Workbench, record: GeneratorRecord) -> Path:
+    """The folder of what a training on this machine has reached."""
+    return bench.settings.data_dir / "encoders" / f"{record.id}-{record.sha256[:16]}"
 
 
 def _trained(bench: Workbench, record: GeneratorRecord, prolong: Callable[[], None]) -> TrainedEncoder:
@@ -74,8 +82,9 @@ def _trained(bench: Workbench, record: GeneratorRecord, prolong: Callable[[], No
     perceptual = PerceptualDistance(bench.settings.lpips_backbone, bench.settings.lpips_weights).to(device)
     settings = encoder_settings(bench.settings, bundle.resolution)
     training = EncoderTraining(bundle.generator, bundle.latents, perceptual, settings)
-    kept = bench.settings.data_dir / "encoders" / f"{record.id}-{record.sha256[:16]}"
+    kept = _kept(bench, record)
     _go_on(training, kept)
+    remove_old_folders(kept.parent)  # of trainings that were cancelled, or went on elsewhere
     advance = bench.phase(Phase.ENCODE, bench.settings.encoder_steps)
     bench.ledger.advance(bench.job_id, _steps_done(settings, training.stage, training.step))
     bench.ledger.count_from_here(bench.job_id)
@@ -94,7 +103,6 @@ def _trained(bench: Workbench, record: GeneratorRecord, prolong: Callable[[], No
         write_checkpoint(kept, state)
 
     encoder = training.run(report, keep)
-    shutil.rmtree(kept, ignore_errors=True)
     if perceptual.source == "random":
         bench.ledger.note(
             bench.job_id,

@@ -1,5 +1,6 @@
 """Encoders are trained by themselves, once, and go on where a killed worker left off."""
 
+import os
 import threading
 import time
 from dataclasses import replace
@@ -148,6 +149,40 @@ def test_a_killed_training_goes_on_with_the_same_result(bench: Workbench, monkey
     assert bench.redis.hget("labelmint:job:job", "before") == b"2", "its rate is not that of what was done before"
     assert all(torch.equal(ends[0][name], ends[2][name]) for name in ends[0])
     assert not folder.exists()
+
+
+def test_a_worker_that_dies_while_it_publishes_costs_no_training(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, publish = EncoderTraining.run, encoders._publish
+    steps: list[int] = []
+
+    def always_keeping(training: EncoderTraining, report: object, keep: object) -> object:
+        before = training.step
+        encoder = run(training, report, keep, keep_every_s=0.0)  # type: ignore[arg-type]
+        steps.append(training.step - before)
+        return encoder
+
+    def die(*_: object) -> None:
+        monkeypatch.setattr(encoders, "_publish", publish)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(EncoderTraining, "run", always_keeping)
+    monkeypatch.setattr(encoders, "_publish", die)
+    with pytest.raises(KeyboardInterrupt):
+        ensure_encoder(bench)
+    ensure_encoder(bench)
+    assert bench.generator.has_encoder
+    assert steps[1] == 0
+    assert not list((bench.settings.data_dir / "encoders").iterdir())
+
+
+def test_what_trainings_of_long_ago_left_goes(bench: Workbench) -> None:
+    forgotten = bench.settings.data_dir / "encoders" / "forgotten-0123456789abcdef"
+    forgotten.mkdir(parents=True)
+    os.utime(forgotten, (0, 0))
+    ensure_encoder(bench)
+    assert not forgotten.exists()
 
 
 def test_what_is_left_of_another_training_is_not_used(bench: Workbench, tmp_path: Path) -> None:
