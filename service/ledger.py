@@ -54,10 +54,10 @@ class LoggedJob:
 class Ledger:
     """Every job ever accepted, and how far it is.
 
-    `jobs/{id}/job.json` is written when a job is accepted, when its user cancels it, and when it ends. In between, the
-    hash `labelmint:job:{id}` holds what is newer; losing it loses progress figures, never a job nor a cancellation. A
-    terminal state is written to the store first, and the first one wins: transitions take the job's lock, so two
-    processes cannot both end a job.
+    `jobs/{id}/job.json` is written when a job is accepted, when its user cancels it, when it ends, and when its dataset
+    is packed once more. In between, the hash `labelmint:job:{id}` holds what is newer; losing it loses progress
+    figures, never a job nor a cancellation. A terminal state is written to the store first, and the first one wins:
+    transitions take the job's lock, so two processes cannot both end a job.
 
     What happens in between is logged in Redis, by the same step that changes the hash. Acceptance and end are not: the
     record tells of them, wherever it is read.

@@ -35,7 +35,7 @@ class GeneratorRecord(Record):
     parameters: int
     sha256: str = Field(description="of weights.safetensors")
     upload_sha256: str | None = Field(default=None, description="of the file it was made from, if it was uploaded")
-    source: str = Field(description="where it comes from: `bundled`, `trained`, `nvidia`, `rosinality`")
+    source: str = Field(description="where it comes from: `bundled`, `trained`, `nvidia`, `rosinality`, `labelmint`")
     has_encoder: bool
     conditions: int = Field(default=0, description="classes of a class-conditional generator, else 0")
     architecture: dict[str, Any] = Field(default_factory=dict, description="what fixes the shapes of the network")
@@ -146,8 +146,8 @@ class Phase(StrEnum):
 class Progress(Record):
     """How far the current phase is.
 
-    Units: bytes for import, images shown for train, steps for encode and fit, seeds × steps for invert, samples for
-    generate and package.
+    Units: bytes for import, images shown for train, steps for encode and fit, seeds × steps for invert, flipped seeds
+    included, samples for generate, samples × formats for package.
     """
 
     done: int = 0
@@ -171,7 +171,7 @@ class JobError(Record):
 
 
 class JobRecord(Record):
-    """One accepted request. Written to the store when accepted and at its end; between the two, Redis knows more."""
+    """One accepted request. `Ledger` says when it is written to the store; in between, Redis knows more."""
 
     id: Identifier
     request: JobRequest = Field(discriminator="task")
@@ -243,12 +243,12 @@ def upload_key(sha256: str) -> str:
 
 
 def labeler_key(fit_key: str, file: str) -> str:
-    """`labelers/{fit key}/{file}`: labeler.safetensors, report.json, inversions.safetensors, sheet.png."""
+    """`labelers/{fit key}/{file}`: labeler.safetensors, report.json, report.png, inversions.safetensors, sheet.png."""
     return f"labelers/{fit_key}/{file}"
 
 
 def dataset_key(job_id: str, file: str) -> str:
-    """`datasets/{job}/{file}`: shard-00000.tar …, manifest.json, card.md, preview.png, {format}.zip."""
+    """`datasets/{job}/{file}`: plan.json, shard-00000.tar …, manifest.json, card.md, preview.png, {format}.zip."""
     return f"datasets/{job_id}/{file}"
 
 

@@ -23,7 +23,7 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535, description="0 picks a free port")
-    data_dir: Path = Field(default=Path("./data"), description="Where `up` and `demo` keep local files")
+    data_dir: Path = Field(default=Path("./data"), description="Where `up`, `demo` and workers keep local files")
     workers: int = Field(default=1, ge=1, le=64, description="Workers that `labelmint up` starts")
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
 

@@ -1,1 +1,4 @@
-"""Job bodies that RQ runs: fit, shards, packaging. Joins `models` (the mathematics) to `service` (the records)."""
+"""Job bodies that RQ runs: fit, shards, packaging, imports and trainings of generators.
+
+Joins `models` (the mathematics) to `service` (the records).
+"""

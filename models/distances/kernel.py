@@ -20,9 +20,9 @@ def squared_mmd(a: Array, b: Array) -> float:
 
 
 def kernel_distance(a: Array, b: Array, block: int = 500) -> float:
-    """Mean of `squared_mmd` over disjoint blocks of `block` rows of a (M, D) and b (N, D), in float64.
+    """Mean of `squared_mmd` over disjoint blocks of rows of a (M, D) and b (N, D), in float64.
 
-    With fewer rows than two blocks, all are one block.
+    Blocks are alike, of `block` rows or somewhat more; with fewer rows than two blocks, all are one block.
 
     Raises:
         ValueError: fewer than two rows.

@@ -58,8 +58,7 @@ class LatentStatistics:
 
 @torch.no_grad()
 def measure_latents(generator: Generator, seed: int = 0) -> LatentStatistics:
-    """Statistics of `SAMPLES` random w of a generator, of all its classes alike; the covariance is accumulated in
-    float64."""
+    """Statistics of `SAMPLES` random w of a generator, of all its classes alike, worked out in float64."""
     device = generator.mapping.w_avg.device
     random = torch.Generator().manual_seed(seed)
     z = torch.randn(SAMPLES, generator.architecture.z_dim, generator=random)
