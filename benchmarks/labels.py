@@ -31,7 +31,7 @@ from models.fitting.twins import flipped_labels, twins_of
 from models.generator import Architecture
 from models.inversion.perceptual import PerceptualDistance
 from models.inversion.refinement import Inversions, invert
-from models.label_quality import accuracy, class_iou, depth_errors, mean_iou, pck, risk_coverage
+from models.label_quality import accuracy, class_iou, depth_errors, mean_known, pck, risk_coverage
 from models.labeler import Labeler, LabelerArchitecture
 from models.labels import LabelLayout
 from models.pictures import grid, save_png, to_network, to_uint8
@@ -138,10 +138,10 @@ def figures(labeler: Labeler, features: SeedFeatures, truth: StackedLabels) -> t
     found: dict[str, Any] = {}
     if said.masks is not None and truth.masks is not None:
         scores = class_iou(said.masks, truth.masks, len(PARTS))
-        found["mean_iou"] = mean_iou(scores)
+        found["mean_iou"] = mean_known(scores)
         found["class_iou"] = {name: round(score or 0.0, 4) for name, score in zip(PARTS, scores, strict=True)}
     if said.keypoints is not None and truth.keypoints is not None:
-        found["pck"] = mean_iou(pck(said.keypoints, truth.keypoints, features.bundle.resolution))
+        found["pck"] = mean_known(pck(said.keypoints, truth.keypoints, features.bundle.resolution))
         seen, right = (points[..., 2].astype(np.int64) for points in (said.keypoints, truth.keypoints))
         found["visibility_accuracy"] = accuracy(seen, right)
     if said.depth is not None and truth.depth is not None:

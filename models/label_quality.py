@@ -22,10 +22,10 @@ def class_iou(predicted: npt.NDArray[np.uint8], truth: npt.NDArray[np.uint8], cl
     return [float(b / u) if u else None for b, u in zip(both, union, strict=True)]
 
 
-def mean_iou(values: Sequence[float | None]) -> float:
-    """The mean over the classes that occur; NaN where none does."""
-    present = [v for v in values if v is not None]
-    return sum(present) / len(present) if present else float("nan")
+def mean_known(values: Sequence[float | None]) -> float:
+    """The mean of those values that are not None, such as the IoU of the classes that occur; NaN where all are."""
+    known = [v for v in values if v is not None]
+    return sum(known) / len(known) if known else float("nan")
 
 
 def confusion(predicted: npt.NDArray[np.integer], truth: npt.NDArray[np.integer], values: int) -> npt.NDArray[np.int64]:

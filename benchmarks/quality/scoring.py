@@ -8,7 +8,7 @@ from benchmarks.quality.data import LabeledImages
 from benchmarks.quality.training import TrainedNet
 from models.device import training_precision
 from models.fitting.seed_labels import StackedLabels
-from models.label_quality import accuracy, class_iou, depth_errors, mean_iou, pck
+from models.label_quality import accuracy, class_iou, depth_errors, mean_known, pck
 from models.pictures import to_network
 
 WINDOW = 2
@@ -64,9 +64,9 @@ def score(trained: TrainedNet, test: LabeledImages, names: tuple[str, ...]) -> d
     said, truth = predict(trained, test.images), test.labels
     if said.masks is not None and truth.masks is not None:
         found = class_iou(said.masks, truth.masks, len(names))
-        return {"mean_iou": mean_iou(found), "class_iou": dict(zip(names, found, strict=True))}
+        return {"mean_iou": mean_known(found), "class_iou": dict(zip(names, found, strict=True))}
     if said.keypoints is not None and truth.keypoints is not None:
-        return {"pck": mean_iou(pck(said.keypoints, truth.keypoints, test.images.shape[2]))}
+        return {"pck": mean_known(pck(said.keypoints, truth.keypoints, test.images.shape[2]))}
     if said.depth is not None and truth.depth is not None:
         rmse, relative = depth_errors(said.depth, truth.depth)
         return {"depth_rmse": rmse, "depth_abs_rel": relative}

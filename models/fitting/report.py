@@ -19,7 +19,7 @@ from models.label_quality import (
     confusion,
     depth_errors,
     kept_errors,
-    mean_iou,
+    mean_known,
     pck,
     point_errors,
     reliability,
@@ -45,9 +45,9 @@ def image_figures(
     said, right = predicted.rows([index]), truth.rows([index])
     figures: dict[str, Any] = {}
     if said.masks is not None and right.masks is not None:
-        figures["mean_iou"] = number(mean_iou(class_iou(said.masks, right.masks, len(names.classes))))
+        figures["mean_iou"] = number(mean_known(class_iou(said.masks, right.masks, len(names.classes))))
     if said.keypoints is not None and right.keypoints is not None:
-        figures["pck"] = number(mean_iou(pck(said.keypoints, right.keypoints, side)))
+        figures["pck"] = number(mean_known(pck(said.keypoints, right.keypoints, side)))
     if said.depth is not None and right.depth is not None:
         figures["depth_abs_rel"] = number(depth_errors(said.depth, right.depth)[1])
     if said.attributes is not None and right.attributes is not None:
@@ -151,7 +151,7 @@ def _of_masks(
     known = truth != IGNORED
     scores = class_iou(said, truth, len(names))
     figures: dict[str, Any] = {
-        "mean_iou": number(mean_iou(scores)),
+        "mean_iou": number(mean_known(scores)),
         "class_iou": {name: number(score) for name, score in zip(names, scores, strict=True)},
         "confused": _confused(confusion(said[known], truth[known], len(names)), names),
     }
@@ -167,7 +167,7 @@ def _of_points(
     right = accuracy(said[..., 2].astype(np.int64), truth[..., 2].astype(np.int64))
     return {
         "alpha": PCK_ALPHA,
-        "pck": number(mean_iou(scores)),
+        "pck": number(mean_known(scores)),
         "point_pck": {name: number(score) for name, score in zip(names, scores, strict=True)},
         "visibility_accuracy": number(right),
     }

@@ -11,7 +11,7 @@ from models.label_quality import (
     class_iou,
     confusion,
     depth_errors,
-    mean_iou,
+    mean_known,
     pck,
     point_errors,
     reliability,
@@ -25,8 +25,8 @@ def test_iou_counts_by_hand_and_ignores_255() -> None:
     truth = np.array([[0, 0, 1, 255]], dtype=np.uint8)
     predicted = np.array([[0, 1, 1, 2]], dtype=np.uint8)
     assert class_iou(predicted, truth, 4) == [0.5, 0.5, None, None]
-    assert mean_iou([0.5, None, 1.0]) == 0.75
-    assert math.isnan(mean_iou([None]))
+    assert mean_known([0.5, None, 1.0]) == 0.75
+    assert math.isnan(mean_known([None]))
 
 
 def test_iou_is_that_of_the_sets_of_pixels() -> None:

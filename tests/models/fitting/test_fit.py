@@ -9,7 +9,7 @@ import torch
 
 from models.bundle import GeneratorBundle
 from models.fitting import FitError, FitOutcome, FitSettings, fit
-from models.label_quality import class_iou, mean_iou
+from models.label_quality import class_iou, mean_known
 from models.labels import ImageLabels, LabelLayout
 from tests.models.fitting.subjects import LAYOUT, NAMES, QUICK, subjects
 
@@ -48,7 +48,8 @@ def test_a_fit_labels_new_samples_and_reports_every_seed(tiny_bundle: GeneratorB
     assert seeds.labels.masks is not None
     used = [row["index"] for row in rows if row["included"]]
     scores = [
-        mean_iou(class_iou(masks[used], seeds.labels.masks[used], 3)) for masks in (predicted, np.ones_like(predicted))
+        mean_known(class_iou(masks[used], seeds.labels.masks[used], 3))
+        for masks in (predicted, np.ones_like(predicted))
     ]
     assert scores[0] > scores[1] + 0.3, "better than always the commonest class"
     assert outcome.labeler.discard_threshold(0.1, 1.0) < outcome.labeler.discard_threshold(0.01, 1.0)

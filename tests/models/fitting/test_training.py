@@ -15,7 +15,7 @@ from models.fitting.pilots import draw_pilots
 from models.fitting.report import examples, held_out_figures
 from models.fitting.seed_features import PooledFeatures, SeedFeatures
 from models.fitting.training import pixel_loss, train_labeler
-from models.label_quality import accuracy, class_iou, depth_errors, mean_iou
+from models.label_quality import accuracy, class_iou, depth_errors, mean_known
 from models.labeler import HeadOutputs, Labeler
 from models.labels import LabelLayout
 from tests.models.fitting.subjects import LAYOUT, NAMES, QUICK, subjects
@@ -53,7 +53,7 @@ def test_new_samples_are_labeled_far_better_than_by_chance(tiny_bundle: Generato
     labels, truth = said(tiny_bundle, learnt(tiny_bundle, layout), new.codes), new.labels
     if layout.classes:
         guess = np.full_like(truth.masks, np.bincount(seeds.masks.ravel()).argmax())
-        score, chance = (mean_iou(class_iou(masks, truth.masks, 3)) for masks in (labels.masks, guess))
+        score, chance = (mean_known(class_iou(masks, truth.masks, 3)) for masks in (labels.masks, guess))
         assert score > 0.7 > chance + 0.5
     if layout.points:
         usual = np.broadcast_to(seeds.keypoints.mean(axis=0), truth.keypoints.shape)
@@ -172,7 +172,7 @@ class TestCrossValidation:
         figures = held_out_figures(held_out, seeds.labels.rows(held_out.rows.tolist()), NAMES, tiny_bundle.resolution)
         new = subjects(tiny_bundle, 60, seed=1000)
         alike = learnt(tiny_bundle, LAYOUT, 16, replace(QUICK, steps=80))
-        real = mean_iou(class_iou(said(tiny_bundle, alike, new.codes).masks, new.labels.masks, 3))
+        real = mean_known(class_iou(said(tiny_bundle, alike, new.codes).masks, new.labels.masks, 3))
         assert abs(figures["segmentation"]["mean_iou"] - real) < 0.1
         assert figures["depth"]["rmse"] < 1.0
         curve = figures["risk_coverage"]["segmentation"]

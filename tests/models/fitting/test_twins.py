@@ -13,7 +13,7 @@ from models.fitting import StackedLabels, fit
 from models.fitting.fit import learn
 from models.fitting.twins import Twins, flipped_labels, twins_of
 from models.inversion.refinement import Inversions
-from models.label_quality import class_iou, mean_iou
+from models.label_quality import class_iou, mean_known
 from models.labels import LabelLayout, LabelMirror
 from tests.models.fitting.subjects import LAYOUT, NAMES, QUICK, subjects
 from tests.models.mirrored_scenes import mirrored
@@ -99,8 +99,8 @@ def test_twins_teach_the_labeler_and_are_held_out_with_their_seeds(tiny_bundle: 
         said, truth = learnt.labeler.label(features).masks, unseen.labels.masks
         own, right = learnt.held_out.labels.masks, few.labels.masks
         assert said is not None and truth is not None and own is not None and right is not None
-        held_out = mean_iou(class_iou(own, right[learnt.held_out.rows], 3))
-        return mean_iou(class_iou(said.numpy(), truth, 3)), held_out
+        held_out = mean_known(class_iou(own, right[learnt.held_out.rows], 3))
+        return mean_known(class_iou(said.numpy(), truth, 3)), held_out
 
     alone, alone_held_out = quality(None)
     taught, _ = quality(Twins(more.codes, masks(more.labels), torch.ones(6, dtype=torch.bool), 30.0))
