@@ -12,25 +12,15 @@ import time
 from dataclasses import replace
 from typing import Any
 
-import torch
-
+from benchmarks.published_sizes import random_bundle
 from models.bundle import GeneratorBundle, load_bundle
 from models.bundled import bundled_folders
 from models.device import choose_device
-from models.generator import Architecture, Generator
-from models.inversion.latents import measure_latents
 from models.inversion.perceptual import PerceptualDistance
 from models.inversion.training import EncoderProgress, EncoderTraining
 from models.provenance import describe_device
 from service.settings import Settings
 from workers.encoders import encoder_settings
-
-
-def random_bundle(resolution: int, device: torch.device) -> GeneratorBundle:
-    """A generator of the published sizes."""
-    torch.manual_seed(0)
-    generator = Generator(Architecture(resolution)).to(device).eval().requires_grad_(False)
-    return GeneratorBundle(generator, None, measure_latents(generator))
 
 
 def seconds_a_step(bundle: GeneratorBundle, steps: int) -> tuple[float, float]:

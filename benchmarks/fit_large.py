@@ -14,13 +14,14 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.peak_memory import peak_mb
+from benchmarks.published_sizes import random_bundle
 from models.bundle import GeneratorBundle
 from models.device import choose_device
 from models.fitting import FitSettings, LabelNames, StackedLabels
@@ -29,8 +30,6 @@ from models.fitting.fit import learn
 from models.fitting.pilots import pilot_batches
 from models.fitting.report import held_out_figures
 from models.fitting.twins import Twins
-from models.generator import Architecture, Generator
-from models.inversion.latents import measure_latents
 from models.labels import LabelLayout
 from models.provenance import describe_device
 
@@ -55,13 +54,6 @@ class Pace:
     def between(self, first: int, last: int) -> float:
         """Seconds a unit from the end of unit `first`, counted from 1, to that of unit `last`."""
         return (self.moments[last - 1] - self.moments[first - 1]) / (last - first)
-
-
-def new_bundle(resolution: int, device: torch.device) -> GeneratorBundle:
-    """A generator of the published sizes with random weights."""
-    torch.manual_seed(0)
-    generator = Generator(Architecture(resolution)).to(device).eval().requires_grad_(False)
-    return GeneratorBundle(generator, None, measure_latents(generator))
 
 
 @torch.no_grad()
@@ -102,7 +94,7 @@ def settings_of(arguments: argparse.Namespace) -> FitSettings:
 def fit_here(arguments: argparse.Namespace) -> None:
     """Fit and print what it took of this process, as JSON."""
     device, settings, usual = choose_device(arguments.device), settings_of(arguments), FitSettings()
-    bundle = new_bundle(arguments.resolution, device)
+    bundle = random_bundle(arguments.resolution, device)
     count, classes = arguments.seeds, arguments.classes
     truth, layout = blobs(count, arguments.resolution, classes, 1), LabelLayout(classes=classes)
     twins = None
@@ -138,13 +130,6 @@ def fit_here(arguments: argparse.Namespace) -> None:
         "device": describe_device(bundle.device),
     }
     print(json.dumps(result))
-
-
-def peak_mb() -> float:
-    """The largest resident size that this process has had; getrusage would answer with that of the one that started
-    it, if that is larger."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def main() -> None:

@@ -15,6 +15,8 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import nn
 
+from benchmarks.peak_memory import peak_mb
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -38,11 +40,8 @@ def import_here(path: Path) -> None:
     started, worked = time.perf_counter(), time.process_time()
     generator = import_checkpoint(path).generator
     seconds, cpu_s = time.perf_counter() - started, time.process_time() - worked
-    # getrusage would answer with the peak of the process that started this one, if that is larger.
-    status = Path("/proc/self/status").read_text()
-    peak_kb = int(status.partition("VmHWM:")[2].split()[0])
+    figures = {"seconds": round(seconds, 2), "cpu_s": round(cpu_s, 2), "peak_mb": round(peak_mb(), 1)}
     parameters = sum(p.numel() for p in generator.parameters())
-    figures = {"seconds": round(seconds, 2), "cpu_s": round(cpu_s, 2), "peak_mb": round(peak_kb / 1024, 1)}
     print(json.dumps(figures | {"parameters": parameters}))
 
 

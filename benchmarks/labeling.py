@@ -8,7 +8,6 @@ what it took to load the networks and make one bare image. The last line is one 
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from rich.console import Console
 from torch import Tensor
 
 from benchmarks.materialised import Materialised, new_labeler, settle
+from benchmarks.peak_memory import peak_mb
 from models.bundle import GeneratorBundle, load_generator
 from models.bundled import bundled_folders
 from models.device import choose_device, fast_precision
@@ -98,11 +98,9 @@ def seconds(run: Callable[[], object], device: torch.device, clock: Callable[[],
     return clock() - started
 
 
-def peak_mb(device: torch.device) -> float:
+def peak_mb_on(device: torch.device) -> float:
     """The most memory there was: of the device, or of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else peak_mb()
 
 
 def measure_peak(arguments: argparse.Namespace) -> float:
@@ -111,12 +109,12 @@ def measure_peak(arguments: argparse.Namespace) -> float:
     labeler = _random_labeler(work, arguments)
     peers = Materialised(labeler)
     work.make(1, torch.float32 if arguments.peak == "materialised" else work.precision)
-    before = peak_mb(work.z.device)
+    before = peak_mb_on(work.z.device)
     if arguments.peak == "materialised":
         work.materialised(peers)
     else:
         work.labeled(LabelingKernel(labeler, work.precision))
-    return peak_mb(work.z.device) - before
+    return peak_mb_on(work.z.device) - before
 
 
 def peak_in_child(kind: str) -> float:

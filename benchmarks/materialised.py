@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.fitting.seed_features import feature_sides
 from models.generator import Architecture
 from models.labeler import Labeler, LabelerArchitecture
 from models.labeling import LabelingKernel
@@ -71,10 +72,9 @@ def new_labeler(
     generator: Architecture, classes: int, members: int, hidden: tuple[int, ...], shared: int, device: torch.device
 ) -> Labeler:
     """A segmentation labeler for a generator, with random weights."""
-    sides = tuple(r for r in generator.resolutions for _ in range(1 if r == 4 else 2))
     architecture = LabelerArchitecture(
         tuple(generator.feature_channels),
-        sides,
+        feature_sides(generator),
         generator.resolution,
         LabelLayout(classes=classes),
         members,

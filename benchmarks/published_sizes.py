@@ -1,0 +1,14 @@
+"""Generators of the published sizes, for what depends on sizes alone."""
+
+import torch
+
+from models.bundle import GeneratorBundle
+from models.generator import Architecture, Generator
+from models.inversion.latents import measure_latents
+
+
+def random_bundle(resolution: int, device: torch.device) -> GeneratorBundle:
+    """A generator of config f with random weights, without an encoder."""
+    torch.manual_seed(0)
+    generator = Generator(Architecture(resolution)).to(device).eval().requires_grad_(False)
+    return GeneratorBundle(generator, None, measure_latents(generator))
