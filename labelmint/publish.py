@@ -9,8 +9,7 @@ from rich.console import Console
 from labelmint.user_error import UserError, outages_as_errors, settings_or_error, store_or_error
 from service.ids import IDENTIFIER
 from service.stores import Store, absolute_url
-
-_NAMED = 5
+from service.users import users_in_words
 
 
 def publish(
@@ -60,8 +59,7 @@ def _refuse_another(store: Store, folder: Path, generator_id: str) -> None:
         raise UserError(f"--id {generator_id}: a generator that comes with labelmint has this id; choose another one")
     projects = [project.id for project in every_project(store) if project.generator == generator_id]
     if is_another and projects:
-        users = "1 project uses" if len(projects) == 1 else f"{len(projects)} projects use"
-        named = ", ".join(projects[:_NAMED]) + (", …" if len(projects) > _NAMED else "")
+        users, named = users_in_words(projects, "project")
         raise UserError(
             f"--id {generator_id}: {users} another generator with this id; choose another one, or delete first: {named}"
         )

@@ -8,8 +8,7 @@ from service.problems import Problem, not_found
 from service.projects import every_project
 from service.records import GeneratorRecord
 from service.stores.protocol import Store
-
-_NAMED = 5
+from service.users import users_in_words
 
 
 def remove_generator(store: Store, ledger: Ledger, connection: redis.Redis, generator_id: str) -> None:
@@ -37,20 +36,16 @@ def remove_generator(store: Store, ledger: Ledger, connection: redis.Redis, gene
 def _refuse_if_used(store: Store, ledger: Ledger, generator_id: str) -> None:
     projects = [project.id for project in every_project(store) if project.generator == generator_id]
     if projects:
-        users = "1 project uses" if len(projects) == 1 else f"{len(projects)} projects use"
-        raise _in_use(f"{users} generator {generator_id}; delete first: {_some(projects)}.")
+        users, named = users_in_words(projects, "project")
+        raise _in_use(f"{users} generator {generator_id}; delete first: {named}.")
     jobs = [job.id for job in unfinished_jobs(ledger) if generator_id in _generators_of(job.request)]
     if jobs:
-        users = "1 unfinished job uses" if len(jobs) == 1 else f"{len(jobs)} unfinished jobs use"
-        raise _in_use(f"{users} generator {generator_id}; cancel first: {_some(jobs)}.")
+        users, named = users_in_words(jobs, "unfinished job")
+        raise _in_use(f"{users} generator {generator_id}; cancel first: {named}.")
 
 
 def _generators_of(request: object) -> tuple[str | None, str | None]:
     return getattr(request, "generator_id", None), getattr(request, "start", None)
-
-
-def _some(ids: list[str]) -> str:
-    return ", ".join(ids[:_NAMED]) + (", …" if len(ids) > _NAMED else "")
 
 
 def _in_use(detail: str) -> Problem:

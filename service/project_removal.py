@@ -7,8 +7,7 @@ from service.problems import Problem
 from service.projects import known_project, project_lock, remove_project
 from service.records import ProjectRecord
 from service.stores.protocol import Store
-
-_NAMED = 5
+from service.users import users_in_words
 
 
 def remove_unused_project(store: Store, ledger: Ledger, connection: redis.Redis, project_id: str) -> None:
@@ -31,9 +30,7 @@ def remove_unused_project(store: Store, ledger: Ledger, connection: redis.Redis,
 
 
 def _refuse_if_used(ledger: Ledger, project_id: str) -> None:
-    users = [job.id for job in ledger.unfinished() if job.project_id == project_id]
-    if users:
-        jobs = "1 unfinished job uses" if len(users) == 1 else f"{len(users)} unfinished jobs use"
-        more = ", …" if len(users) > _NAMED else ""
-        detail = f"{jobs} the project; cancel first: {', '.join(users[:_NAMED])}{more}."
-        raise Problem(409, "project-in-use", "Project in use", detail)
+    jobs = [job.id for job in ledger.unfinished() if job.project_id == project_id]
+    if jobs:
+        users, named = users_in_words(jobs, "unfinished job")
+        raise Problem(409, "project-in-use", "Project in use", f"{users} the project; cancel first: {named}.")
