@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
+from operator import attrgetter
 from typing import TypeVar
 
 from workers.formats import Description, Enclosures, Format, stored_zip
@@ -37,11 +38,7 @@ def _worked(
         for sample in samples:
             yield sample, None  # type: ignore[misc]  # R is None, then
     else:
-        yield from process_map(Work(layout.work(description), layout.needed, _size), samples, count)
-
-
-def _size(sample: PackedSample) -> int:
-    return sum(len(data) for data in (sample.image, sample.mask, sample.depth) if data is not None)
+        yield from process_map(Work(layout.work(description), layout.needed, attrgetter("size")), samples, count)
 
 
 def _told(samples: Iterable[Worked[R]], passed: Callable[[PackedSample], None] | None) -> Iterator[Worked[R]]:

@@ -69,6 +69,11 @@ class PackedSample:
     depth: bytes | None = None
     """16-bit grey PNG; depth = pixel × the schema's scale, 0 is not known."""
 
+    @property
+    def size(self) -> int:
+        """Bytes of its pictures."""
+        return sum(len(data) for data in (self.image, self.mask, self.depth) if data is not None)
+
 
 class Sink(Protocol):
     """What bytes can be written to."""

@@ -27,7 +27,7 @@ class _Tar:
     def add(self, sample: PackedSample) -> None:
         self._writer.add(sample)
         self._samples += 1
-        self._bytes += sum(len(data) for data in (sample.image, sample.mask, sample.depth) if data is not None)
+        self._bytes += sample.size
 
     @property
     def is_full(self) -> bool:
