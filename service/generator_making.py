@@ -4,7 +4,7 @@ import hashlib
 import json
 from contextlib import suppress
 
-from service.accepting import accept_job
+from service.accepting import accept_job, accepted_before
 from service.dependencies import Parts
 from service.generator_upload import GeneratorUpload, TrainingSpec
 from service.generators import (
@@ -50,15 +50,18 @@ def make_generator(upload: GeneratorUpload, idempotency_key: str | None, parts: 
 
 
 def make_encoder(generator_id: str, idempotency_key: str | None, parts: Parts) -> GeneratorRecord | JobRecord | None:
-    """The generator if it has an encoder, else the job that trains one; None if there is no such generator."""
+    """The generator if it has an encoder, else the job that trains one. Of a generator that is gone, the job that came
+    of this key while it was there, or None."""
+    request = EncodeRequest(generator_id=generator_id)
     with generators_lock(parts.redis):
         record = find_generator(parts.store, generator_id)
-        if record is None or record.has_encoder:
+        if record is None:
+            return accepted_before(request, idempotency_key, parts.ledger, JOB_PREFIX)
+        if record.has_encoder:
             return record
         for job in unfinished_jobs(parts.ledger):
             if isinstance(job.request, EncodeRequest) and job.generator_id == generator_id:
                 return job
-        request = EncodeRequest(generator_id=generator_id)
         return accept_job(request, idempotency_key, parts.ledger, parts.queue, JOB_PREFIX)
 
 

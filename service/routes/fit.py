@@ -29,6 +29,5 @@ def fit(
     The answer is a job to watch at `Location`; when it has succeeded, it links to the report and the sheet. A labeler
     that is there already is not fitted again, and `POST /generate` uses it.
     """
-    find = partial(known_project, store, project_id)
-    request = FitRequest(project_id=find().id)
-    return accepted(accept_job(request, idempotency_key, ledger, queue, confirm=find), response)
+    request, find = FitRequest(project_id=project_id), partial(known_project, store, project_id)
+    return accepted(accept_job(request, idempotency_key, ledger, queue, check=find), response)

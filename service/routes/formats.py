@@ -57,28 +57,27 @@ def add_formats(
     zips, too. A format that the dataset has already is left as it is; 409 if it was cut into other parts. 410 once the
     samples are gone from the store.
     """
-    source = _finished(find_job(ledger, job_id))
-    project = _still_there(store, source)
+    source = find_job(ledger, job_id)
+    if not isinstance(source.request, GenerateRequest):
+        raise no_dataset()
     split = wanted.split or source.generate.split
-    if complaints := unsuited_formats(wanted.formats, project):
+    project_id = source.generate.project_id
+    request = PackageRequest(job_id=source.id, project_id=project_id, formats=wanted.formats, split=split)
+    check = partial(_check, request, source, store)
+    return accepted(accept_job(request, idempotency_key, ledger, queue, check=check), response)
+
+
+def _check(wanted: PackageRequest, source: JobRecord, store: Store) -> None:
+    if source.state is not JobState.SUCCEEDED:
+        detail = f"The job is {source.state}. Only a dataset of a job that has succeeded can be packed."
+        raise Problem(409, "not-ready", "Not ready", detail)
+    if complaints := unsuited_formats(wanted.formats, _still_there(store, source)):
         raise invalid_request(complaints)
-    if taken := packed_otherwise(source, wanted.formats, split):
+    if taken := packed_otherwise(source, wanted.formats, wanted.split):
         detail = (
             f"The dataset has {', '.join(taken)} already, cut into other parts. Leave `split` out, or generate again."
         )
         raise Problem(409, "format-exists", "Format exists", detail)
-    request = PackageRequest(job_id=source.id, project_id=project.id, formats=wanted.formats, split=split)
-    confirm = partial(_still_there, store, source)
-    return accepted(accept_job(request, idempotency_key, ledger, queue, confirm=confirm), response)
-
-
-def _finished(job: JobRecord) -> JobRecord:
-    if not isinstance(job.request, GenerateRequest):
-        raise no_dataset()
-    if job.state is not JobState.SUCCEEDED:
-        detail = f"The job is {job.state}. Only a dataset of a job that has succeeded can be packed."
-        raise Problem(409, "not-ready", "Not ready", detail)
-    return job
 
 
 def _still_there(store: Store, source: JobRecord) -> ProjectRecord:

@@ -73,8 +73,7 @@ def generate(
     bytes for every image and mask. With `include_seeds`, the zips hold the project's seeds beside the samples.
     """
     check = partial(_check, wanted, settings.max_count, store)
-    check()
-    return accepted(accept_job(wanted, idempotency_key, ledger, queue, confirm=check), response)
+    return accepted(accept_job(wanted, idempotency_key, ledger, queue, check=check), response)
 
 
 def _check(wanted: GenerateRequest, max_count: int, store: Store) -> None:
