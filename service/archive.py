@@ -48,7 +48,8 @@ class ArchiveLimits:
 class Archive:
     """A zip, checked on opening.
 
-    `complaints` says everything that is wrong with it. `files` are the members that are sound as far as one can tell
+    `complaints` says everything that is wrong with it. `refused` is whether it was not looked into at all, so that
+    nothing can be said of what it holds or lacks. `files` are the members that are sound as far as one can tell
     without unpacking them, in the archive's order, without folders, file managers' droppings and one common top folder.
     """
 
@@ -56,6 +57,7 @@ class Archive:
         """`stream` must be seekable, and open as long as the files are used."""
         self.complaints: list[Complaint] = []
         self.files: list[UploadedFile] = []
+        self.refused = True
         self._left = limits.unpacked_bytes
         self._limits = limits
         try:
@@ -71,6 +73,7 @@ class Archive:
         members = self._zip.infolist()
         if self._is_too_much(members):
             return
+        self.refused = False
         paths = [_path(member) for member in members]
         named = []
         for path, member in zip(paths, members, strict=True):

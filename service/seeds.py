@@ -70,13 +70,15 @@ def check_seeds(
     tables = read_tables(found, spec)
     drafts, wrong = _drafts(found, tables, Rules(limits.image_pixels, spec, resolution))
     complaints += wrong
-    if tables.keypoints is not None and not complaints and not tables.complaints:
+    # Of seeds that cannot be placed, nobody knows which points their part of the image shows.
+    placed = len(drafts) == len(found.images)
+    if tables.keypoints is not None and placed and not complaints and not tables.complaints:
         points = [draft.points for draft in drafts if draft.points is not None]
         check_seen(tables.keypoints.schema, points, tables.keypoint_faults)
     depths = {draft.name: draft.depth for draft in drafts if draft.depth is not None}
     depth, steps, wrong = scaled_depths(depths, (spec.depth if spec is not None else None) or DepthSpec())
     complaints += wrong + tables.complaints
-    if complaints or spec is None or len(drafts) < len(found.images):
+    if complaints or spec is None or not placed:
         return CheckedSeeds(complaints=_in_order(complaints))
     schema = _schema(spec, tables, depth)
     seeds = [_seed(index, draft, steps.get(draft.name), schema, tables) for index, draft in enumerate(drafts)]

@@ -13,7 +13,7 @@ from starlette.formparsers import MultiPartException
 from service.archive import Archive, ArchiveLimits
 from service.multipart import FormParser
 from service.problems import Complaint, Problem, unsupported_media_type
-from service.projects import PROJECT_JSON_BYTES, Upload
+from service.projects import PROJECT_JSON_BYTES, Upload, invalid_upload
 from service.seed_files import FOLDERS
 from service.settings import Settings
 from service.uploads import UploadedFile, composed, duplicate_complaints, is_ignored, name_complaint, shown
@@ -27,7 +27,8 @@ async def received_upload(request: Request, settings: Settings) -> AsyncIterator
 
     Either one part `archive`, a zip, or any number of parts `files` whose file names are paths such as `images/a.png`;
     with either, a part `project` with the JSON of `project.json`. Raises `Problem`: 415 for another content type, 400
-    for a broken body, 413 for one over the limit. Everything else that is wrong is in the upload's complaints.
+    for a broken body, 413 for one over the limit, 422 for an archive that cannot be looked into. Everything else that
+    is wrong is in the upload's complaints.
     """
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise unsupported_media_type("multipart/form-data")
@@ -57,6 +58,8 @@ def _upload(form: FormData, settings: Settings) -> Upload:
             limits = ArchiveLimits(members=_max_files(settings), unpacked_bytes=settings.max_unpacked_bytes)
             archive = Archive(archives[0].file, limits, FOLDERS)
             files, complaints = archive.files, complaints + archive.complaints
+            if archive.refused:
+                raise invalid_upload(complaints)
         else:
             complaints.append(Complaint(field="archive", message="it is not a file", remedy="send it with a file name"))
     else:

@@ -21,6 +21,7 @@ from tests.service.uploads import (
     assert_refused,
     good_files,
     image_bytes,
+    labeled_files,
     mask_bytes,
     png,
     post_files,
@@ -90,7 +91,7 @@ CASES: list[tuple[str, Callable[[], Files], str | None, str]] = [
     ),
     ("RGB mask", with_mask(rgb_mask), MASK, "it is RGB"),
     ("16-bit mask", with_mask(sixteen_bit), MASK, "16 bits"),
-    ("JPEG as mask", with_mask(image_bytes(mode="L", kind="JPEG")), MASK, "not a whole PNG"),
+    ("JPEG as mask", with_mask(image_bytes(mode="L", kind="JPEG")), MASK, "it is not a PNG"),
     ("16-bit image", with_image(sixteen_bit), IMAGE, "16 bits"),
     ("truncated image", with_image(image_bytes()[:2000]), IMAGE, "not a whole PNG or JPEG"),
     ("truncated JPEG", with_image(image_bytes(kind="JPEG")[:700]), IMAGE, "not a whole PNG or JPEG"),
@@ -189,6 +190,12 @@ def test_every_fault_is_told_at_once(api: httpx.Client, api_store: FileStore) ->
     assert "toy" in errors[0]["remedy"]
 
 
+def test_a_fault_of_the_project_is_none_of_its_labels(api: httpx.Client, api_store: FileStore) -> None:
+    for change in ({"generator": "dogs"}, {"clases": []}):
+        errors = assert_refused(post_files(api, labeled_files(**change)), api_store, "project.json", "unknown")
+        assert len(errors) == 1, errors
+
+
 def test_what_does_not_print_is_told_with_field_and_remedy(api: httpx.Client, api_store: FileStore) -> None:
     files = with_project(name="a\u2028b", depth={"unit": "m\x1b[2J", "scale": 1.0})()
     errors = assert_refused(post_files(api, files), api_store, "project.json", "other characters that do not print")
@@ -276,6 +283,14 @@ def test_a_bad_zip_is_refused(
     api: httpx.Client, api_store: FileStore, make: Callable[[], bytes], file: str | None, message: str
 ) -> None:
     assert_refused(post_zip(api, make()), api_store, file, message)
+
+
+@pytest.mark.parametrize("make", [lambda: zipped(good_files())[:-40], directory_of_many], ids=["truncated", "many"])
+def test_of_a_zip_that_is_not_looked_into_nothing_else_is_said(
+    api: httpx.Client, api_store: FileStore, make: Callable[[], bytes]
+) -> None:
+    errors = assert_refused(post_zip(api, make()), api_store, None, "")
+    assert [error["field"] for error in errors] == ["archive"]
 
 
 def test_a_name_twice_in_a_zip_is_refused(api: httpx.Client, api_store: FileStore) -> None:
