@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from service.images import ImageRefused, check_pixels, decoded, picture_bytes, png_depth
+from service.images import ImageRefused, check_pixels, check_png, decoded, picture_bytes, png_depth
 from untrusted.pictures import open_picture
 
 _PNG_REMEDY = "save it as 16-bit greyscale PNG, or as NPY"
@@ -40,6 +40,7 @@ def read_depth_npy(stream: BinaryIO, max_pixels: int) -> npt.NDArray[np.float32]
 
 def _read_png(stream: BinaryIO, max_pixels: int) -> npt.NDArray[np.uint16]:
     data = picture_bytes(stream)
+    check_png(data, _PNG_REMEDY)
     bits = png_depth(data)
     with open_picture(data, ("PNG",)) as picture:
         check_pixels(picture, max_pixels)

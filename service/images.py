@@ -13,6 +13,7 @@ from untrusted.pictures import MAX_BYTES, PictureTooCostly, open_picture
 _RESAVE = "save it as 8-bit RGB"
 _MASK_REMEDY = "save the mask as 8-bit greyscale or palette PNG, in which a pixel's value is its class's index"
 _ORIENTATION = 0x0112
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 TURNED = "EXIF orientation was applied"
 """A note of `read_image`: its pixels lie elsewhere than in the file."""
@@ -41,7 +42,7 @@ def read_mask(stream: BinaryIO, max_pixels: int) -> npt.NDArray[np.uint8]:
     1-, 2-, 4- and 8-bit PNG, grey or palette. Transparency and EXIF are ignored: a mask must match its image as shown.
     Raises `ImageRefused` otherwise.
     """
-    return decoded(lambda: _read_mask(stream, max_pixels))
+    return decoded(lambda: _read_mask(stream, max_pixels), "PNG image")
 
 
 def decoded(read: Callable[[], T], what: str = "PNG or JPEG image") -> T:
@@ -88,6 +89,7 @@ def _read_image(stream: BinaryIO, max_pixels: int) -> tuple[Image.Image, list[st
 
 def _read_mask(stream: BinaryIO, max_pixels: int) -> npt.NDArray[np.uint8]:
     data = picture_bytes(stream)
+    check_png(data, _MASK_REMEDY)
     depth = png_depth(data)
     if depth == 16:
         raise ImageRefused("it has 16 bits a pixel", _MASK_REMEDY)
@@ -115,6 +117,12 @@ def picture_bytes(stream: BinaryIO) -> bytes:
     return stream.read(MAX_BYTES + 1)
 
 
+def check_png(data: bytes, remedy: str) -> None:
+    """Raises `ImageRefused` for a picture of another format, whatever its file is called."""
+    if data and not data.startswith(_PNG_SIGNATURE):
+        raise ImageRefused("it is not a PNG", remedy)
+
+
 def png_depth(data: bytes) -> int | None:
     """Bits a channel of a PNG, which Pillow does not tell; None for anything else."""
-    return data[24] if len(data) > 24 and data.startswith(b"\x89PNG\r\n\x1a\n") else None
+    return data[24] if len(data) > 24 and data.startswith(_PNG_SIGNATURE) else None
