@@ -15,7 +15,7 @@ from starlette.formparsers import MultiPartException
 
 from service.ids import IDENTIFIER
 from service.multipart import FormParser
-from service.problems import Complaint, Problem, invalid_request, plain_message, unsupported_media_type
+from service.problems import Complaint, Problem, complaint_of, invalid_request, unsupported_media_type
 from service.requests import TrainingChoices
 from service.sniffing import Content, sniff
 
@@ -48,11 +48,11 @@ class GeneratorUpload:
 
 
 class _Parser(FormParser):
-    """Hashes the one file while it is written to the disk."""
+    """Hashes the one file while it is written to the disk. Another beside it is taken, to be complained of by name."""
 
     def __init__(self, request: Request) -> None:
         super().__init__(
-            request.headers, request.stream(), max_files=1, max_fields=len(_PARTS), max_part_size=_TEXT_BYTES
+            request.headers, request.stream(), max_files=len(Content), max_fields=len(_PARTS), max_part_size=_TEXT_BYTES
         )
         self.sha256 = hashlib.sha256()
 
@@ -149,8 +149,7 @@ def _training(text: str | None, part: Content | None, complaints: list[Complaint
         spec = TrainingSpec.model_validate_json(text or "{}")
     except ValidationError as error:
         for item in error.errors(include_input=False):
-            field = ".".join(["settings", *(str(place)[:64] for place in item["loc"])])
-            complaints.append(Complaint(field=field, message=plain_message(item)))
+            complaints.append(complaint_of(item, ["settings", *item["loc"]]))
         return None
     if spec.resolution not in (None, *_RESOLUTIONS):
         remedy = f"choose one of {', '.join(map(str, _RESOLUTIONS))}"

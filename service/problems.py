@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from service.stores.protocol import StoreUnavailable
+from service.stores.protocol import StoreFull, StoreUnavailable
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
@@ -106,9 +106,12 @@ def too_large(limit_bytes: int, setting: str | None = None) -> Problem:
     return Problem(413, "too-large", "Body too large", detail, headers={"Connection": "close"})
 
 
-def plain_message(item: Mapping[str, Any]) -> str:
-    """What pydantic says of one error, without its name for errors that our own checks raise."""
-    return str(item["msg"]).removeprefix("Value error, ")
+def complaint_of(item: Mapping[str, Any], path: Sequence[str | int]) -> Complaint:
+    """One of pydantic's errors, at the place `path`, without the values it holds."""
+    field = ".".join(str(part)[:64] for part in path)
+    if item["type"] == "extra_forbidden":
+        return Complaint(field=field, message="unknown field", remedy="remove it; /docs lists the known ones")
+    return Complaint(field=field, message=str(item["msg"]).removeprefix("Value error, "))
 
 
 def invalid_request(errors: Sequence[Complaint]) -> Problem:
@@ -140,6 +143,9 @@ def install_handlers(app: FastAPI) -> None:
 
     def on_store(_: Request, error: Exception) -> JSONResponse:
         _log.error("store unavailable", reason=str(error))
+        if isinstance(error, StoreFull):
+            detail = "The object store is full. Whoever runs the service has to make room in it, or give it more."
+            return Problem(503, "store-full", "Store full", detail).response()
         return unavailable("store", "The object store cannot be reached. Try again later.").response()
 
     def on_redis(_: Request, error: Exception) -> JSONResponse:
@@ -175,14 +181,7 @@ def _of_http(error: HTTPException) -> Problem:
 
 
 def _complaint(item: Mapping[str, Any]) -> Complaint:
-    """A validation error without the values it holds."""
     place, *path = item["loc"]
     if item["type"] == "json_invalid":
         return Complaint(message="the body is not JSON", remedy="send one JSON object")
-    if item["type"] == "extra_forbidden":
-        return Complaint(field=_dotted(path), message="unknown field", remedy="remove it; /docs lists the known ones")
-    return Complaint(field=_dotted(path) or str(place), message=plain_message(item))
-
-
-def _dotted(path: Sequence[str | int]) -> str:
-    return ".".join(str(part)[:64] for part in path)
+    return complaint_of(item, path or [place])
