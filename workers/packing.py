@@ -77,5 +77,5 @@ def class_pixels(mask: NDArray[np.uint8], classes: int) -> list[int]:
 
 
 def _points(keypoints: NDArray[np.float32]) -> list[Point]:
-    """Rounded to a hundredth of a pixel, which is far below what a label means."""
-    return [(round(float(x), 2), round(float(y), 2), int(v)) for x, y, v in keypoints]
+    """Rounded to a hundredth of a pixel, which is far below what a label means; 0, 0 for those that are not there."""
+    return [(round(float(x), 2), round(float(y), 2), int(v)) if v else (0.0, 0.0, 0) for x, y, v in keypoints]

@@ -13,7 +13,8 @@ MASK, DEPTH, FACTS = "segmentation.png", "depth.png", "json"
 _IMAGES = {f"image.{suffix}": suffix for suffix in IMAGE_SUFFIXES}
 
 Point = tuple[float, float, int]
-"""x and y in pixels from the top left corner, and visibility, as `ImageLabels` has them."""
+"""x and y in pixels from the top left corner, and visibility, as `ImageLabels` has them; 0, 0, 0 where the point is not
+in the image, or not known, as COCO and YOLO have it."""
 
 Origin = Literal["generated", "seed"]
 

@@ -81,7 +81,7 @@ def draw(index: int, schema: LabelSchema, image_format: ImageFormat = ImageForma
     if index % 3 == 2:
         mask[:, 10:12] = 255
     there = index % 5 != 4
-    points = [(x + 0.5, y + 0.5, 2), (0.25, 3.0, 1), (SIDE - 0.5, SIDE - 1.5, 0)] if there else [(0.0, 0.0, 0)] * 3
+    points = [(x + 0.5, y + 0.5, 2), (0.25, 3.0, 1), (0.0, 0.0, 0)] if there else [(0.0, 0.0, 0)] * 3
     depth = random.uniform(1.0, 4.0, (SIDE, SIDE)).astype(np.float32)
     depth[: index % 4] = np.nan
     labels = ImageLabels(

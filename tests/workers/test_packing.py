@@ -67,6 +67,18 @@ def test_without_augmentation_a_sample_is_packed_as_it_is() -> None:
     assert (read_mask(version.mask) == given.labels.mask).all()
 
 
+@pytest.mark.parametrize("augmentation", [[], [FLIP, FLIP]], ids=["as it is", "flipped twice"])
+def test_a_point_that_is_not_there_has_no_place(augmentation: list[dict[str, Any]]) -> None:
+    given = sample(1)
+    assert given.labels.keypoints is not None
+    given.labels.keypoints[1] = (7.5, 9.25, 0)
+    [version] = Packer(wanted(augment=augmentation), EVERY_KIND)(given)
+    assert version.facts.keypoints is not None
+    middle, left_end, _ = version.facts.keypoints
+    assert middle[2] > 0
+    assert left_end == (0, 0, 0)
+
+
 def test_a_wish_is_judged_by_the_labels_delivered() -> None:
     """A right bar that is large enough is a left one once it is flipped, and the other bar is too small."""
     given = sample(0)

@@ -39,11 +39,6 @@ def object_box(points: list[Point], side: int) -> tuple[float, float, float, flo
     return round(left, 3), round(top, 3), round(right - left, 3), round(bottom - top, 3)
 
 
-def known_points(points: list[Point]) -> list[Point]:
-    """The points with zeros for those that are not in the image or not known, as COCO and YOLO have them."""
-    return [point if point[2] > 0 else (0.0, 0.0, 0) for point in points]
-
-
 def mirrored_points(schema: LabelSchema) -> list[int]:
     """For each keypoint, the index of the one that it becomes when an image is flipped."""
     names = [point.name for point in schema.points]

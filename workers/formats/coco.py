@@ -13,7 +13,7 @@ from pycocotools import mask as coco_mask
 
 from service.label_schema import LabelSchema
 from service.requests import DatasetFormat
-from workers.formats.categories import OBJECT, categories, known_points, object_box
+from workers.formats.categories import OBJECT, categories, object_box
 from workers.formats.format import Description, Enclosures, Format, Worked, enclosed
 from workers.formats.members import Member, Spool
 from workers.formats.metadata import named_attributes
@@ -83,8 +83,7 @@ class _Work:
             polygons.append(f"{begin}[{','.join(outlines[value])}]}}")
         return {"instances": ",".join(instances).encode(), "polygons": ",".join(polygons).encode()}
 
-    def _object(self, facts: SampleFacts, keypoints: list[Point]) -> Iterator[bytes]:
-        points = known_points(keypoints)
+    def _object(self, facts: SampleFacts, points: list[Point]) -> Iterator[bytes]:
         box = object_box(points, self.description.side)
         if box is not None:
             row: Row = {"id": facts.index + 1, "image_id": facts.index, "category_id": 1, "iscrowd": 0}

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from service.label_schema import LabelSchema
 from service.requests import DatasetFormat
-from workers.formats.categories import OBJECT, categories, known_points, mirrored_points, object_box
+from workers.formats.categories import OBJECT, categories, mirrored_points, object_box
 from workers.formats.format import Description, Enclosures, Format, Worked, enclosed
 from workers.formats.members import Member, Spool
 from workers.formats.metadata import metadata_line
@@ -114,7 +114,7 @@ def _pose(points: list[Point], side: int) -> bytes:
     left, top, width, height = box
     numbers = [left + width / 2, top + height / 2, width, height]
     parts = [f"{number / side:.{_DIGITS}f}" for number in numbers]
-    for x, y, visibility in known_points(points):
+    for x, y, visibility in points:
         parts += [f"{x / side:.{_DIGITS}f}", f"{y / side:.{_DIGITS}f}", str(visibility)]
     return f"0 {' '.join(parts)}\n".encode()
 
