@@ -7,7 +7,7 @@ from rq.timeouts import JobTimeoutException
 
 from service.printed import shortened_text
 from service.records import JobError
-from service.stores.protocol import ObjectMissing, StoreUnavailable
+from service.stores.protocol import ObjectMissing, StoreFull, StoreUnavailable
 
 _LONGEST_MESSAGE = 4000
 
@@ -84,6 +84,12 @@ def public_error(exc: BaseException) -> JobError:
         return JobError(
             code="redis-unavailable",
             message="Redis did not answer while the job was running. Send the request again once it is back.",
+            retry=True,
+        )
+    if isinstance(exc, StoreFull):
+        return JobError(
+            code="store-full",
+            message="The object store is full. Make room in it, or give it more, and send the request again.",
             retry=True,
         )
     if isinstance(exc, StoreUnavailable | OSError):

@@ -4,7 +4,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from service.stores.file import FileStore
-from service.stores.protocol import InvalidKey, ObjectMissing, Store, StoredObject, StoreUnavailable
+from service.stores.protocol import InvalidKey, ObjectMissing, Store, StoredObject, StoreFull, StoreUnavailable
 from service.stores.s3 import S3Store
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "ObjectMissing",
     "S3Store",
     "Store",
+    "StoreFull",
     "StoreUnavailable",
     "StoredObject",
     "absolute_url",

@@ -1,5 +1,6 @@
 """Objects as files in one directory: the default store, for one machine."""
 
+import errno
 import io
 import os
 import time
@@ -11,7 +12,7 @@ from tempfile import NamedTemporaryFile
 from typing import IO, BinaryIO, cast
 
 from service.stores.keys import check_folder, check_key, check_prefix, check_range
-from service.stores.protocol import InvalidKey, ObjectMissing, StoredObject, StoreUnavailable
+from service.stores.protocol import InvalidKey, ObjectMissing, StoredObject, StoreFull, StoreUnavailable
 
 _INCOMING = ".incoming"
 _STALE_AFTER = timedelta(hours=1)
@@ -239,4 +240,6 @@ def _translated(key: str = "") -> Iterator[None]:
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise ObjectMissing(key) from error
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreFull("the disk of the store's directory is full") from error
         raise StoreUnavailable(f"the store's directory cannot be used: {os.strerror(error.errno or 0)}") from error

@@ -21,6 +21,10 @@ class StoreUnavailable(Exception):
     """
 
 
+class StoreFull(StoreUnavailable):
+    """There is no room for what was to be written."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredObject:
     """One row of `Store.list`."""

@@ -1,5 +1,7 @@
 """The application as a whole: health, metrics, documents, and parts that are down."""
 
+import errno
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -134,6 +136,20 @@ def test_without_a_store_the_service_says_so(settings: Settings, tmp_path: Path)
     answer = client.get("/generators")
     assert (answer.status_code, answer.json()["type"]) == (503, "/problems/store-unavailable")
     assert str(tmp_path) not in answer.text
+
+
+def test_a_full_store_is_called_so(settings: Settings, store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.put(GeneratorRecord.key("toy"), make_generator().model_dump_json().encode())
+    client = client_of(settings)
+    before = [row.key for row in store.list()]
+
+    def refuse(file: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    answer = post_files(client, good_files())
+    assert (answer.status_code, answer.json()["type"]) == (503, "/problems/store-full")
+    assert [row.key for row in store.list()] == before
 
 
 def test_a_job_that_cannot_be_queued_leaves_nothing(

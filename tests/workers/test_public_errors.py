@@ -4,7 +4,7 @@ import pytest
 import redis.exceptions
 from rq.timeouts import JobTimeoutException
 
-from service.stores.protocol import ObjectMissing, StoreUnavailable
+from service.stores.protocol import ObjectMissing, StoreFull, StoreUnavailable
 from workers.public_errors import JobFailure, public_error
 
 
@@ -36,6 +36,7 @@ def test_names_from_files_cannot_spoil_a_failure(message: str, told: str) -> Non
         (OutOfMemoryError("CUDA out of memory. Tried to allocate secret"), "out-of-memory", True),
         (redis.exceptions.ConnectionError("secret:6379 refused"), "redis-unavailable", True),
         (StoreUnavailable("secret-bucket"), "store-unavailable", True),
+        (StoreFull("the disk of secret is full"), "store-full", True),
         (OSError(28, "No space left on device", "/secret"), "store-unavailable", True),
         (ZeroDivisionError("secret"), "internal", True),
     ],
