@@ -22,7 +22,6 @@ from models.distances.features import FeatureNetwork, choose_features, measure
 from models.distances.statistics import FeatureStatistics, distance
 from models.pictures import grid, save_png, to_network
 from models.provenance import describe_device
-from models.training.adaptive import ada_images
 from models.training.bears import render_training_bears
 from models.training.evaluation import draw_samples
 from models.training.run import sample_images
@@ -55,8 +54,6 @@ class Arm:
     ) -> None:
         plan = plan_for(arguments.resolution)
         settings = replace(plan.settings, augment=augment, r1_gamma=arguments.gamma or plan.settings.r1_gamma)
-        # What the whole run would have; rounds of it must not have their own.
-        settings = replace(settings, ada_images=ada_images(settings, int(1000 * arguments.kimg)))
         self.name, self.folder, self.samples = folder.name, folder, arguments.samples
         self.trainer = Trainer(folder, plan.architecture, settings, images, arguments.device)
         (folder / "sheets").mkdir(exist_ok=True)

@@ -63,8 +63,8 @@ def seconds_per_image(plan: TrainingPlan, p: float, device: torch.device, budget
     images = np.random.default_rng(0).integers(0, 256, (64, side, side, 3), dtype=np.uint8)
     settings = replace(plan.settings, augment="fixed", augment_p=p)
     trainer = Trainer(folder, plan.architecture, settings, images, str(device))
-    plain = seconds_of(lambda: trainer._step(1, 1), device, budget)
-    penalised = seconds_of(lambda: trainer._step(0, 1), device, budget)
+    plain = seconds_of(lambda: trainer._step(1), device, budget)
+    penalised = seconds_of(lambda: trainer._step(0), device, budget)
     return (plain * (LAZY_R1 - 1) + penalised) * (1 / LAZY_R1 / settings.batch)
 
 

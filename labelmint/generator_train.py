@@ -44,7 +44,7 @@ def train(
         float | None, typer.Option(help="Probability of each augmentation: kept with fixed, the first one with ada")
     ] = None,
     ada_kimg: Annotated[
-        float | None, typer.Option(help="ADA can go from 0 to 1 within so many thousand images; a fifth of the run")
+        float | None, typer.Option(help="ADA can go from 0 to 1 within so many thousand images; 500 if not given")
     ] = None,
     start: Annotated[
         Path | None, typer.Option(help="Begin with this generator: a folder, a run's folder or a weights.safetensors")

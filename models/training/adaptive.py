@@ -13,11 +13,6 @@ HIGHEST = 0.999
 """p stays below 1: at 1 no image is left as it was."""
 
 
-def ada_images(settings: TrainingSettings, target: int) -> int:
-    """Images over which p can go from 0 to 1, in a run of `target` images."""
-    return settings.ada_images or min(500_000, max(10_000, target // 5))
-
-
 class AdaptiveProbability:
     """`p` of the augmentations; with `ada` it follows the discriminator, otherwise it stays where it is.
 
@@ -32,12 +27,8 @@ class AdaptiveProbability:
         self._signs, self._steps = 0.0, 0
         self._unread: list[Tensor] = []
 
-    def observe(self, real_logits: Tensor, images_to_one: int) -> None:
-        """Take note of a step's logits of (augmented) real images; every fourth time p moves.
-
-        Args:
-            images_to_one: over so many images p goes from 0 to 1 at most.
-        """
+    def observe(self, real_logits: Tensor) -> None:
+        """Take note of a step's logits of (augmented) real images; every fourth time p moves."""
         self._unread.append(real_logits.detach().sign().mean())
         self._steps += 1
         if self._steps < INTERVAL:
@@ -48,7 +39,7 @@ class AdaptiveProbability:
         if self.settings.augment == "ada":
             excess = self.certainty - self.settings.ada_target
             direction = (excess > 0) - (excess < 0)
-            moved = self.p + direction * INTERVAL * self.settings.batch / images_to_one
+            moved = self.p + direction * INTERVAL * self.settings.batch / self.settings.ada_images
             self.p = min(max(moved, 0.0), HIGHEST)
 
     def _read(self) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from models.device import choose_device, training_precision
 from models.generator import Architecture, Generator
-from models.training.adaptive import AdaptiveProbability, ada_images
+from models.training.adaptive import AdaptiveProbability
 from models.training.augmentation import augment
 from models.training.batches import draw_batch
 from models.training.checkpoints import read_checkpoint, write_checkpoint
@@ -214,7 +214,7 @@ class Trainer:
             for kept, newest in zip(self.average.buffers(), self.generator.buffers(), strict=True):
                 kept.copy_(newest)
 
-    def _step(self, step: int, images_to_one: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _step(self, step: int) -> tuple[Tensor, Tensor, Tensor | None]:
         """One update of both networks; the generator's images serve both.
 
         Returns mean logits, and R1 where taken, as numbers on the device: to read them is to wait for the step's end.
@@ -247,7 +247,7 @@ class Trainer:
         self.shown += settings.batch
         if not warming_up:
             self._follow_average()
-        self.probability.observe(real_logits, images_to_one)
+        self.probability.observe(real_logits)
         return real_logits.detach().mean(), fake_logits.detach().mean(), r1
 
     @staticmethod
@@ -275,7 +275,6 @@ class Trainer:
             decay_images: over the last so many images the learning rate falls linearly to a tenth.
         """
         self._target = target
-        images_to_one = ada_images(self.settings, target)
         started, first, aside = time.monotonic(), self.shown, 0.0
         before, saved, reported = self.seconds, time.monotonic(), 0.0
         r1 = torch.tensor(torch.nan)
@@ -283,7 +282,7 @@ class Trainer:
         while not done:
             self._set_rate(min(1.0, max(0.1, (target - self.shown) / decay_images)) if decay_images else 1.0)
             step = self.shown // self.settings.batch
-            real, fake, penalty = self._step(step, images_to_one)
+            real, fake, penalty = self._step(step)
             r1 = r1 if penalty is None else penalty
             self.seconds = before + time.monotonic() - started
             done = self.at_target

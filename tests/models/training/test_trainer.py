@@ -10,7 +10,7 @@ import torch
 
 from models.checkpoint import save_tensors
 from models.generator import Architecture, Generator
-from models.training.adaptive import HIGHEST, AdaptiveProbability, ada_images
+from models.training.adaptive import HIGHEST, AdaptiveProbability
 from models.training.checkpoints import NEWEST, PREVIOUS
 from models.training.discriminator import Discriminator, minibatch_deviation
 from models.training.run import sample_images
@@ -245,21 +245,21 @@ def test_class_conditional_generators_are_not_trained(tmp_path: Path) -> None:
 
 
 def test_the_probability_follows_the_signs_of_real_logits() -> None:
-    control = AdaptiveProbability(replace(SETTINGS, augment="ada"))
+    control = AdaptiveProbability(replace(SETTINGS, augment="ada", ada_images=320))
     sure, unsure = torch.ones(8), torch.tensor([1.0, -1.0] * 4)
     for _ in range(8):
-        control.observe(sure, 320)
+        control.observe(sure)
     # Every fourth step moves it by 4 · 8 of 320 images.
     assert control.p == pytest.approx(0.2)
     assert control.certainty == 1.0
     for _ in range(4):
-        control.observe(unsure, 320)
+        control.observe(unsure)
     assert control.p == pytest.approx(0.1)
     for _ in range(400):
-        control.observe(sure, 320)
+        control.observe(sure)
     assert control.p == HIGHEST < 1
     for _ in range(400):
-        control.observe(unsure, 320)
+        control.observe(unsure)
     assert control.p == 0.0
 
 
@@ -267,13 +267,8 @@ def test_a_fixed_probability_stays_and_none_is_none() -> None:
     for augment, expected in (("fixed", 0.3), ("none", 0.0)):
         control = AdaptiveProbability(replace(SETTINGS, augment=augment, augment_p=0.3))
         for _ in range(8):
-            control.observe(torch.ones(8), 320)
+            control.observe(torch.ones(8))
         assert control.p == expected
-
-
-def test_the_probability_can_rise_within_a_fifth_of_the_run() -> None:
-    assert [ada_images(SETTINGS, target) for target in (1_000, 300_000, 25_000_000)] == [10_000, 60_000, 500_000]
-    assert ada_images(replace(SETTINGS, ada_images=7), 300_000) == 7
 
 
 def test_the_probability_is_in_the_checkpoint(tmp_path: Path) -> None:
@@ -298,7 +293,7 @@ def test_both_kinds_of_images_are_augmented(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr("models.training.trainer.augment", mark)
     trainer.discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    trainer._step(0, 1000)
+    trainer._step(0)
     # Generated ones once for both networks, real ones, and real ones again for the penalty.
     assert len(changed) == 3
     assert len(seen) == 4
