@@ -25,8 +25,6 @@ from service.locks import brief_lock
 from service.records import EventType, JobError, JobRecord, JobState, Phase, event_id, now
 from service.stores.protocol import ObjectMissing, Store
 
-_LOCK_LIFE_S = 30
-
 
 class JobMissing(KeyError):
     """No job has this id. `args[0]` is the id."""
@@ -371,4 +369,4 @@ class Ledger:
         self._store.put(JobRecord.key(job.id), job.model_dump_json(indent=1).encode())
 
     def _lock(self, job_id: str) -> AbstractContextManager[None]:
-        return brief_lock(self._redis, job_id, _LOCK_LIFE_S)
+        return brief_lock(self._redis, job_id)

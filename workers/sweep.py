@@ -21,6 +21,7 @@ from rq.utils import as_text
 from rq.worker import Worker
 
 from service.ledger import JobMissing, Ledger
+from service.locks import LockBusy
 from service.queue import QUEUE_NAME, SAMPLES, JobQueue
 from service.stores.protocol import StoreUnavailable
 from workers.lifeline import is_running
@@ -157,8 +158,8 @@ class Sweeper:
                     part.delete()
                 else:
                     self.connection.zrem(self._failed.key, job_id)
-            except StoreUnavailable:
-                log.warning("the store cannot be reached: a failure is recorded later", part=job_id)
+            except (StoreUnavailable, LockBusy) as outage:
+                log.warning("a failure is recorded later", part=job_id, reason=str(outage))
 
     def _fetch(self, job_id: str) -> Job | None:
         try:

@@ -20,6 +20,7 @@ from rq.utils import now
 from rq.worker import Worker
 
 from service.ledger import JobMissing, Ledger
+from service.locks import LockBusy
 from service.queue import QUEUE_NAME, SAMPLES, JobQueue
 from service.settings import Settings
 from service.stores import open_store
@@ -42,6 +43,9 @@ _AGAIN_AFTER_S = 1.0
 """Between two looks for a Redis that is out."""
 
 _UNREACHABLE = (redis.ConnectionError, redis.TimeoutError)
+
+_NOT_NOW = (StoreUnavailable, LockBusy)
+"""What keeps a worker from setting others' work right. It must not quit for that: the next sweep tries again."""
 
 
 class ForkingWorker(Worker):
@@ -97,8 +101,8 @@ class ForkingWorker(Worker):
                     self._introduce(pipeline)
                     pipeline.execute()
             self._sweeper.sweep()
-        except StoreUnavailable:
-            log.warning("the store cannot be reached; sweeping again later")
+        except _NOT_NOW as outage:
+            log.warning("sweeping again later", reason=str(outage))
         self.last_cleaned_at = now()  # type: ignore[assignment]  # rq initialises it with None, unannotated
 
     def fork_work_horse(self, job: Job, queue: Queue) -> None:
@@ -186,7 +190,7 @@ class ForkingWorker(Worker):
             with suppress(redis.WatchError):  # the child may be just ending; if not, the next beat tries again
                 pipeline.execute()
         if part.func_name != SAMPLES:
-            with suppress(JobMissing, StoreUnavailable):
+            with suppress(JobMissing, *_NOT_NOW):
                 self._ledger.start(part.args[0])
 
     def _on_child_killed(self, job: Job, *_: object) -> None:
@@ -195,8 +199,8 @@ class ForkingWorker(Worker):
             return
         try:
             self._sweeper.settle(job)
-        except StoreUnavailable:
-            log.warning("the store cannot be reached: a failure is recorded later", part=job.id)
+        except _NOT_NOW as outage:
+            log.warning("a failure is recorded later", part=job.id, reason=str(outage))
 
 
 def work(settings: Settings, connection: redis.Redis) -> None:

@@ -7,6 +7,7 @@ import httpx
 import pytest
 import redis as redis_client
 
+from service import locks
 from service.ledger import Ledger
 from service.records import GeneratorRecord
 from service.stores import FileStore
@@ -20,6 +21,21 @@ LIMITS = {
     "LABELMINT_MAX_IMAGE_PIXELS": "1000000",
     "LABELMINT_MAX_CHECKPOINT_BYTES": str(66 * 2**20),
 }
+
+SHORT_LIFE_S = 0.6
+
+
+@pytest.fixture
+def short_life(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Locks have `SHORT_LIFE_S` left when their holder is killed, and no thread is left of them in the end."""
+    keeper = locks._Keeper()
+    monkeypatch.setattr(locks, "_LIFE_S", SHORT_LIFE_S)
+    monkeypatch.setattr(locks, "_keeper", keeper)  # that of tests before may look seldom
+    yield
+    thread = keeper._thread
+    if thread is not None:
+        thread.join(20)
+        assert not thread.is_alive()
 
 
 @pytest.fixture(scope="session")

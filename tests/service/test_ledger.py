@@ -2,6 +2,8 @@
 
 import threading
 import time
+from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from redis import Redis
@@ -10,6 +12,7 @@ from service.ledger import JobFinished, JobMissing, Ledger
 from service.live_job import LiveJob
 from service.records import JobError, JobRecord, JobState, Phase
 from service.stores import FileStore, StoreUnavailable
+from tests.service.conftest import SHORT_LIFE_S
 from tests.service.jobs import make_job
 
 ERROR = JobError(code="fit-failed", message="no", retry=False)
@@ -211,6 +214,29 @@ def test_of_two_ends_at_once_one_is_kept(store: FileStore, redis: Redis) -> None
         ended = ledger.get(job_id)
         assert (ended.error is None) == (ended.state is JobState.SUCCEEDED) == bool(ended.outputs)
     assert sum(ledger.counts().values()) == 10
+
+
+def test_the_first_end_wins_however_slow_the_store_is(
+    store: FileStore, redis: Redis, short_life: None, tmp_path: Path
+) -> None:
+    begun = threading.Event()
+
+    class SlowStore(FileStore):
+        def put(self, key: str, data: bytes | BinaryIO) -> int:
+            begun.set()
+            time.sleep(4 * SHORT_LIFE_S)
+            return super().put(key, data)
+
+    slow, quick = Ledger(SlowStore(tmp_path / "store"), redis, 100), Ledger(store, redis, 100)
+    job_id = quick.accept(make_job()).id
+    first = threading.Thread(target=slow.succeed, args=(job_id, {"png": "x"}))
+    first.start()
+    assert begun.wait(20)
+    quick.fail(job_id, ERROR)
+    first.join()
+    assert quick.get(job_id).state is JobState.SUCCEEDED
+    counts = quick.counts()
+    assert (counts[JobState.SUCCEEDED], counts[JobState.FAILED]) == (1, 0)
 
 
 def test_a_wiped_redis_loses_no_job(ledger: Ledger, job: JobRecord, redis: Redis) -> None:
