@@ -21,7 +21,7 @@ from rq.utils import as_text
 from rq.worker import Worker
 
 from service.ledger import JobMissing, Ledger
-from service.locks import LockBusy
+from service.locks import LockBusy, lock_if_free
 from service.queue import QUEUE_NAME, SAMPLES, JobQueue
 from service.stores.protocol import StoreUnavailable
 from workers.lifeline import is_running
@@ -34,7 +34,6 @@ log = structlog.get_logger(__name__)
 LIFE_S = 20
 """A worker that gave no sign of life for this long counts as dead, wherever it runs."""
 
-_LOCK_LIFE_S = 20
 _TAKEN_GRACE_S = 5.0
 """A part may be taken from the queue and not yet noted as started for a moment, never for this long."""
 
@@ -67,18 +66,15 @@ class Sweeper:
 
         Where Redis has lost everything, take up all unfinished jobs again.
         """
-        lock = self.connection.lock("labelmint:sweep", timeout=_LOCK_LIFE_S, raise_on_release_error=False)
-        if not lock.acquire(blocking=False):
-            return
-        try:
+        with lock_if_free(self.connection, "sweep") as ours:
+            if not ours:
+                return
             self._requeue_parts_of_dead_workers()
             self._requeue_parts_lost_on_the_way()
             self._settle_failed_parts()
             clean_registries(self._queue)
             worker_registration.clean_worker_registry(self._queue)
             self._recover_from_loss()
-        finally:
-            lock.release()
 
     def settle(self, part: Job) -> None:
         """Fail the job that `part` belongs to, because the part failed for good without a word from its body."""
