@@ -80,5 +80,6 @@ def _forget(job: JobRecord, ledger: Ledger) -> None:
     try:
         ledger.forget(job.id)
     except RedisError:
-        # The record is gone from the store, which comes first; what Redis may still hold of it is never looked up.
+        # The record is gone from the store, which comes first. What Redis may still hold of it counts as a job until a
+        # worker sweeps it away.
         return

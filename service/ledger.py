@@ -21,7 +21,7 @@ from service.live_job import (
     notes_key,
     shards_key,
 )
-from service.locks import brief_lock
+from service.locks import brief_lock, lock_if_free
 from service.records import EventType, JobError, JobRecord, JobState, Phase, event_id, now
 from service.stores.protocol import ObjectMissing, Store
 
@@ -91,12 +91,12 @@ class Ledger:
         return job
 
     def forget(self, job_id: str) -> None:
-        """Remove every trace of a job that was accepted but could not be queued."""
+        """Remove every trace of a job that was accepted but could not be queued.
+
+        What is left in Redis if that fails then counts as a job until `settle` removes it.
+        """
         self._store.delete(JobRecord.key(job_id))
-        pipeline = self._redis.pipeline()
-        pipeline.delete(*job_keys(job_id))
-        pipeline.srem(scripts.UNFINISHED, job_id)
-        pipeline.execute()
+        self._drop(job_id)
 
     def get(self, job_id: str) -> JobRecord:
         """The job as it is now. Raises `JobMissing`.
@@ -150,8 +150,31 @@ class Ledger:
         """Every job that has not ended, by the store's word, of those whose ids start with `prefix`."""
         return (job for job in self.list(prefix) if not job.state.is_terminal)
 
+    def counted(self) -> set[str]:
+        """Ids of the jobs that count as unfinished in Redis. Some may have ended, or be gone, by the store's word."""
+        return {job_id.decode() for job_id in cast(set[bytes], self._redis.smembers(scripts.UNFINISHED))}
+
+    def settle(self, job_id: str) -> None:
+        """Let Redis know that a job has ended or is gone, where it failed just after the store had learnt so.
+
+        Nothing is done about any other job, nor while another process decides about this one.
+        """
+        with lock_if_free(self._redis, job_id) as ours:
+            if not ours or not self._redis.sismember(scripts.UNFINISHED, job_id):
+                return
+            if not self._store.exists(JobRecord.key(job_id)):
+                self._drop(job_id)
+                return
+            with suppress(JobMissing):  # another version wrote the record, and may have the job in hand
+                state = self._stored(job_id).state
+                if state.is_terminal:
+                    self._tell_end(job_id, state)
+
     def counts(self) -> dict[JobState, int]:
-        """How many unfinished jobs are in each state, and how many ended in each since Redis was last wiped."""
+        """How many unfinished jobs are in each state, and how many ended in each since Redis was last wiped.
+
+        It is Redis's word: see `counted`.
+        """
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.smembers(scripts.UNFINISHED)
         pipeline.hgetall(scripts.ENDED)
@@ -307,12 +330,23 @@ class Ledger:
         progress = job.progress.model_copy(update={"eta_s": None})
         ended = job.model_copy(update={"state": state, "finished": now(), "progress": progress, **changes})
         self._write(ended)
+        self._tell_end(job.id, state)
+
+    def _tell_end(self, job_id: str, state: JobState) -> None:
+        """Let Redis know that the job has ended."""
         pipeline = self._redis.pipeline()
-        self._enter_state(job.id, state, pipeline)
-        for key in job_keys(job.id):
+        self._enter_state(job_id, state, pipeline)
+        for key in job_keys(job_id):
             pipeline.expire(key, self._ttl_s)
-        pipeline.srem(scripts.UNFINISHED, job.id)
+        pipeline.srem(scripts.UNFINISHED, job_id)
         pipeline.hincrby(scripts.ENDED, state, 1)
+        pipeline.execute()
+
+    def _drop(self, job_id: str) -> None:
+        """Have Redis forget the job."""
+        pipeline = self._redis.pipeline()
+        pipeline.delete(*job_keys(job_id))
+        pipeline.srem(scripts.UNFINISHED, job_id)
         pipeline.execute()
 
     def _worked_on(self, job_id: str) -> JobState | None:

@@ -1,6 +1,8 @@
 """The queue of work for the workers: RQ, with jobs named by dotted path so that nothing of theirs is imported."""
 
 import time
+from bisect import bisect_left
+from collections.abc import Iterable
 from typing import cast
 
 import redis
@@ -82,6 +84,19 @@ class JobQueue:
     def is_at_work(self, job_id: str) -> bool:
         """Whether a worker has a part of the job in hand. One that died counts while its last sign of life does."""
         return any(part.startswith(f"{job_id}-") for part in self._parts_in_hand())
+
+    def idle(self, job_ids: Iterable[str]) -> list[str]:
+        """Those of these jobs of which no part waits, nor has a worker one in hand."""
+        # In the order in which a part goes through them, so that one that moves meanwhile is seen.
+        parts = self._queue.get_job_ids() + self._queue.intermediate_queue.get_job_ids() + self._parts_in_hand()
+        parts.sort()
+
+        def has_part(job_id: str) -> bool:
+            beginning = f"{job_id}-"
+            place = bisect_left(parts, beginning)
+            return place < len(parts) and parts[place].startswith(beginning)
+
+        return [job_id for job_id in job_ids if not has_part(job_id)]
 
     def enqueue_samples(self, generator_id: str, truncation: float) -> str:
         """Have `workers.generator_samples.run(generator_id, truncation)` called. Returns the part's id."""

@@ -34,6 +34,9 @@ log = structlog.get_logger(__name__)
 LIFE_S = 20
 """A worker that gave no sign of life for this long counts as dead, wherever it runs."""
 
+_COUNTED_EVERY_S = 60.0
+"""Between two looks for jobs that only Redis counts as unfinished: each such look may have to ask the store."""
+
 _TAKEN_GRACE_S = 5.0
 """A part may be taken from the queue and not yet noted as started for a moment, never for this long."""
 
@@ -54,6 +57,7 @@ class Sweeper:
     ledger: Ledger
     queue: JobQueue
     _blank_since: float | None = None
+    _counted_at: float | None = None
     _taken_since: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -62,7 +66,8 @@ class Sweeper:
         self._failed = FailedJobRegistry(queue=self._queue)
 
     def sweep(self) -> None:
-        """Requeue the parts of dead workers, fail the jobs whose parts have no retries left, and drop stale entries.
+        """Requeue the parts of dead workers, fail the jobs whose parts have no retries left, and drop stale entries,
+        those of jobs that have ended included.
 
         Where Redis has lost everything, take up all unfinished jobs again.
         """
@@ -75,6 +80,7 @@ class Sweeper:
             clean_registries(self._queue)
             worker_registration.clean_worker_registry(self._queue)
             self._recover_from_loss()
+            self._settle_jobs_that_redis_missed()
 
     def settle(self, part: Job) -> None:
         """Fail the job that `part` belongs to, because the part failed for good without a word from its body."""
@@ -94,6 +100,15 @@ class Sweeper:
         self._blank_since = self._blank_since if self._blank_since is not None else moment
         if moment - self._blank_since >= LIFE_S:
             log.warning("Redis had lost everything", jobs=recover(self.ledger, self.queue))
+
+    def _settle_jobs_that_redis_missed(self) -> None:
+        """Jobs with a part in the queue are at work. The store is asked about the others alone, seldom any."""
+        moment = time.monotonic()
+        if self._counted_at is not None and moment - self._counted_at < _COUNTED_EVERY_S:
+            return
+        self._counted_at = moment
+        for job_id in self.queue.idle(self.ledger.counted()):
+            self.ledger.settle(job_id)
 
     def _requeue_parts_of_dead_workers(self) -> None:
         for job_id, execution_id in self._started.get_job_and_execution_ids(cleanup=False):

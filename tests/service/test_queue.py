@@ -51,6 +51,24 @@ def test_a_training_is_retried_as_often_as_workers_come_and_go(queue: JobQueue, 
     assert fetch(redis, queue.enqueue_job(JobRecord(id="gen-1", request=request))).retries_left == TRAIN_RETRIES > 100
 
 
+def test_a_job_is_idle_unless_a_part_of_it_waits_or_is_in_hand(queue: JobQueue, entries: Queue, redis: Redis) -> None:
+    jobs = ["gen-1", "j", "j1", "j2", "j3"]
+    assert queue.idle(jobs) == jobs
+    queue.enqueue_fit("j1")
+    queue.enqueue_shard("j2", 3)
+    queue.enqueue_package("gen-1")
+    assert queue.idle(jobs) == ["j", "j3"]
+    redis.lmove(entries.key, entries.intermediate_queue_key, "LEFT", "RIGHT")
+    assert queue.idle(jobs) == ["j", "j3"], "one is between queue and worker"
+    worker = Worker([entries], connection=redis)
+    part = fetch(redis, "j2-shard-00003")
+    entries.remove(part)
+    worker.prepare_execution(part)
+    assert queue.idle(jobs) == ["j", "j3"], "one is in hand"
+    entries.empty()
+    assert queue.idle(jobs) == ["gen-1", "j", "j3"]
+
+
 def test_a_queued_part_is_queued_once(queue: JobQueue, entries: Queue) -> None:
     assert queue.enqueue_fit("j1") == queue.enqueue_fit("j1") == "j1-fit"
     assert entries.job_ids == ["j1-fit"]
