@@ -1,10 +1,18 @@
 """What a request's balance means for a project: its names looked up in the label schema."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from service.label_schema import LabelSchema
 from service.problems import Complaint
 from service.requests import Balance
+
+_NAMED = 20
+"""How many values an answer names."""
+
+_Place = tuple[int, int]
+"""Index of an attribute, and of one of its values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +31,13 @@ def look_up(balance: Balance, schema: LabelSchema) -> tuple[list[BalanceItem], l
     """The lines of `balance`, and a complaint about each that names what the project does not have."""
     items: list[BalanceItem] = []
     complaints: list[Complaint] = []
+    spellings = _Spellings(schema)
     for name, samples in balance.classes.items():
-        found = _attribute_values(name, schema)
+        found = spellings.meant_by(name)
         if len(found) == 1:
             items.append(BalanceItem(name, samples, attribute=found[0]))
         else:
-            complaints.append(_attribute_complaint(name, found, schema))
+            complaints.append(spellings.complaint(name))
     classes = [entry.name for entry in schema.classes]
     for name, wanted in balance.coverage.items():
         if name in classes:
@@ -40,20 +49,41 @@ def look_up(balance: Balance, schema: LabelSchema) -> tuple[list[BalanceItem], l
     return items, complaints
 
 
-def _attribute_values(name: str, schema: LabelSchema) -> list[tuple[int, int]]:
-    owner, separator, value = name.rpartition("=")
-    return [
-        (place, attribute.values.index(value))
-        for place, attribute in enumerate(schema.attributes)
-        if value in attribute.values and (not separator or attribute.name == owner)
-    ]
+class _Spellings:
+    """How the values of a schema's attributes can be written: `attribute=value`, or the value alone.
 
+    The first goes before a value that reads the same: it is what an answer advises.
+    """
 
-def _attribute_complaint(name: str, found: list[tuple[int, int]], schema: LabelSchema) -> Complaint:
-    field = f"balance.class.{name}"
-    if found:
-        owners = " or ".join(f"{schema.attributes[place].name}={name}" for place, _ in found)
-        return Complaint(field=field, message="several attributes have this value", remedy=f"write {owners}")
-    values = [f"{attribute.name}={value}" for attribute in schema.attributes for value in attribute.values]
-    remedy = f"choose among {', '.join(values[:20])}" if values else "the project has no attributes"
-    return Complaint(field=field, message="no attribute of the project has this value", remedy=remedy)
+    def __init__(self, schema: LabelSchema) -> None:
+        self._forms: dict[_Place, tuple[str, str]] = {}
+        self._whole: dict[str, list[_Place]] = {}
+        self._alone: dict[str, list[_Place]] = {}
+        for owner, attribute in enumerate(schema.attributes):
+            for index, value in enumerate(attribute.values):
+                place, whole = (owner, index), f"{attribute.name}={value}"
+                self._forms[place] = whole, value
+                self._whole.setdefault(whole, []).append(place)
+                self._alone.setdefault(value, []).append(place)
+
+    def meant_by(self, name: str) -> list[_Place]:
+        """What `name` can mean. Even a whole spelling may mean several: `a=b=c`, where `a` and `a=b` are attributes."""
+        return self._whole.get(name) or self._alone.get(name, [])
+
+    def clear(self, places: Iterable[_Place]) -> list[str]:
+        """A spelling of each that means no other, as far as there is one; not more of them than an answer can hold."""
+        found = (next((form for form in self._forms[place] if len(self.meant_by(form)) == 1), None) for place in places)
+        return list(islice((form for form in found if form), _NAMED))
+
+    def complaint(self, name: str) -> Complaint:
+        """What is wrong with a `name` that does not mean exactly one value."""
+        field, found = f"balance.class.{name}", self.meant_by(name)
+        if found:
+            message = "several attributes have this value"
+            spellings = self.clear(found)
+            remedy = f"write {' or '.join(spellings)}" if spellings else "leave it out: no spelling tells them apart"
+        else:
+            message = "no attribute of the project has this value"
+            spellings = self.clear(self._forms)
+            remedy = f"choose among {', '.join(spellings)}" if spellings else "the project has no attributes"
+        return Complaint(field=field, message=message, remedy=remedy)

@@ -53,15 +53,20 @@ class Coverage(Record):
     min_share: float = Field(gt=0.0, lt=1.0, description="of the image's pixels")
 
 
+_NameOfValue = Annotated[str, StringConstraints(min_length=1, max_length=129, strip_whitespace=True)]
+"""Long enough for the names of an attribute and of its value with `=` between."""
+
+
 class Balance(Record):
     """What the samples of a dataset are to show. Samples beyond those asked for here are drawn freely."""
 
     model_config = ConfigDict(serialize_by_alias=True)  # a record is read as it was written
 
-    classes: dict[Name, Annotated[int, Field(ge=1)]] = Field(
+    classes: dict[_NameOfValue, Annotated[int, Field(ge=1)]] = Field(
         default_factory=dict,
         alias="class",
-        description="attribute value → samples that show it; `attribute=value` where a value is of several attributes",
+        description="attribute value → samples that show it; `attribute=value` where a value is of several attributes, "
+        "or reads like that itself",
     )
     coverage: dict[Name, Coverage] = Field(
         default_factory=dict, description="segmentation class → samples that show it"
