@@ -1,7 +1,7 @@
 """Which formats a dataset can be packed in, and where their zips lie."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from service.label_schema import LabelKind, LabelSchema
 from service.problems import Complaint
@@ -48,3 +48,12 @@ def zip_key(source: JobRecord, layout: DatasetFormat, split: Split | None) -> st
 def packed_otherwise(source: JobRecord, formats: Iterable[DatasetFormat], split: Split | None) -> list[DatasetFormat]:
     """Those of `formats` that the dataset has already, but cut into other parts."""
     return [layout for layout in formats if source.outputs.get(layout, key := zip_key(source, layout, split)) != key]
+
+
+def advice_if_packed_otherwise(source: JobRecord, taken: Sequence[DatasetFormat]) -> str:
+    """What to tell those who want the formats `taken` of a dataset that has them cut into other parts."""
+    zips = ", ".join(f"/jobs/{source.id}/download?format={layout}" for layout in taken)
+    return (
+        f"The dataset has {', '.join(taken)} already, cut into other parts. Leave that out of `formats`, and download "
+        f"it as it is: {zips}. Only a dataset that is generated anew is cut differently: send /generate that `split`."
+    )

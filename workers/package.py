@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from itertools import count, islice
 from typing import Any
 
-from service.dataset_formats import packed_otherwise, zip_key
+from service.dataset_formats import advice_if_packed_otherwise, packed_otherwise, zip_key
 from service.ledger import JobMissing
 from service.records import JobRecord, Phase, dataset_key, shard_key
 from service.requests import DatasetFormat, PackageRequest, Packaging
@@ -136,8 +136,7 @@ class _Packing:
 
     def _check_source(self, source: JobRecord) -> None:
         if taken := packed_otherwise(source, self.wanted.formats, self.wanted.split):
-            detail = f"The dataset has {', '.join(taken)} already, cut into other parts. Leave `split` out."
-            raise JobFailure("format-exists", detail)
+            raise JobFailure("format-exists", advice_if_packed_otherwise(source, taken))
 
     def write_card(self, tally: Tally) -> None:
         """Store what is told about the dataset beside its zips."""

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Body, Depends, Response
 from pydantic import Field
 
 from service.accepting import accept_job
-from service.dataset_formats import packed_otherwise, unsuited_formats
+from service.dataset_formats import advice_if_packed_otherwise, packed_otherwise, unsuited_formats
 from service.dependencies import JobId, LedgerDep, QueueDep, StoreDep
 from service.json_body import json_only
 from service.openapi import problems
@@ -74,10 +74,7 @@ def _check(wanted: PackageRequest, source: JobRecord, store: Store) -> None:
     if complaints := unsuited_formats(wanted.formats, _still_there(store, source)):
         raise invalid_request(complaints)
     if taken := packed_otherwise(source, wanted.formats, wanted.split):
-        detail = (
-            f"The dataset has {', '.join(taken)} already, cut into other parts. Leave `split` out, or generate again."
-        )
-        raise Problem(409, "format-exists", "Format exists", detail)
+        raise Problem(409, "format-exists", "Format exists", advice_if_packed_otherwise(source, taken))
 
 
 def _still_there(store: Store, source: JobRecord) -> ProjectRecord:

@@ -1,5 +1,6 @@
 """Asking for further formats of a finished dataset, over HTTP."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -95,6 +96,20 @@ def test_a_format_that_is_there_can_be_asked_for_again_but_not_in_other_parts(
     answer = api.post("/jobs/source/formats", json={"formats": ["coco", "png"], "split": {"train": 1.0}})
     assert (answer.status_code, answer.json()["type"]) == (409, "/problems/format-exists")
     assert "png" in answer.json()["detail"]
+
+
+def test_who_asks_for_a_zip_that_is_cut_otherwise_is_told_where_it_is(
+    api: httpx.Client, api_ledger: Ledger, api_store: FileStore, source: JobRecord
+) -> None:
+    """It was a request of its own that cut it, so that leaving `split` out is no way to it."""
+    coco = zip_key(source, DatasetFormat.COCO, Split(train=0.5, val=0.5))
+    api_store.put(coco, b"a zip")
+    api_ledger.add_outputs("source", {"coco": coco})
+    detail = api.post("/jobs/source/formats", json={"formats": ["coco", "yolo"]}).json()["detail"]
+    (address,) = re.findall(r"/jobs/\S+format=\w+", detail)
+    assert api.get(address).content == b"a zip"
+    assert "Leave that out of `formats`" in detail
+    assert api.post("/jobs/source/formats", json={"formats": ["yolo"]}).status_code == 202
 
 
 def test_formats_without_a_place_for_the_labels_are_refused(

@@ -114,7 +114,7 @@ def test_another_split_makes_a_zip_of_its_own_and_never_a_second_one(world: Pack
     with zipfile.ZipFile(BytesIO(world.store.read(key))) as archive:
         assert json.loads(archive.read("dataset.json"))["split"] == {"train": 6, "val": 6}
     for split in (None, Split(train=0.9, val=0.1)):
-        with pytest.raises(JobFailure, match="coco") as refusal:
+        with pytest.raises(JobFailure, match="download it as it is: /jobs/job/download\\?format=coco") as refusal:
             make_dataset(again(world, [DatasetFormat.COCO], split))
         assert refusal.value.error.code == "format-exists"
     assert world.ledger.get("job").outputs["coco"] == key
@@ -131,7 +131,7 @@ def test_of_two_splits_at_once_the_first_one_stays(world: PackingWorld, monkeypa
         return add_outputs(job_id, outputs)
 
     monkeypatch.setattr(late.ledger, "add_outputs", overtaken)
-    with pytest.raises(JobFailure, match="voc"):
+    with pytest.raises(JobFailure, match="download it as it is: /jobs/job/download\\?format=voc"):
         make_dataset(late)
     source = world.ledger.get("job")
     assert source.outputs["voc"] == zip_key(source, DatasetFormat.VOC, SPLIT)
