@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from labelmint.serving import RunningService, serving
-from labelmint.user_error import UserError
+from labelmint.user_error import UserError, folder_or_error
 from labelmint.verify import Contents, DatasetBroken, verify_png_zip
 from service.settings import Settings
 
@@ -27,8 +27,7 @@ def demo(settings: Settings, console: Console, *, count: int, seeds: int, data: 
     """
     own = {"host": "127.0.0.1", "port": 0, "redis_url": None, "data_dir": data}
     settings = settings.model_copy(update={**own, "store_url": f"file://{data.absolute() / 'store'}"})
-    results = data / "demo"
-    results.mkdir(parents=True, exist_ok=True)
+    results = folder_or_error(data / "demo", "--data, LABELMINT_DATA_DIR")
     began = time.monotonic()
     try:
         console.print("starting the service …")

@@ -112,7 +112,8 @@ def worker(parent: _Parent = None) -> None:
         prepare_in_child(settings)
     except RuntimeError as failure:
         raise UserError(str(failure)) from None
-    work(settings, connect(redis_url))
+    with outages_as_errors():
+        work(settings, connect(redis_url))
 
 
 @app.command()

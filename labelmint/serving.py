@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 
 from labelmint.supervisor import ChildKeepsDying, Supervisor
-from labelmint.user_error import UserError, store_or_error
+from labelmint.user_error import UserError, folder_or_error, store_or_error
 from models.bundled import bundled_folders
 from service.embedded_redis import EmbeddedRedis
 from service.ledger import Ledger
@@ -54,23 +54,22 @@ class RunningService:
 def serving(settings: Settings) -> Iterator[RunningService]:
     """Start everything, wait until it answers, and stop it all on leaving.
 
-    Unfinished jobs of an earlier run are taken up. Raises `UserError` if the port or the data directory is in use, or
-    if a part does not start. SIGTERM is turned into `KeyboardInterrupt`; neither interrupts the stopping.
+    Unfinished jobs of an earlier run are taken up. Raises `UserError` if the port or the data directory is in use or
+    cannot be, or if a part does not start. SIGTERM is turned into `KeyboardInterrupt`; neither interrupts the stopping.
     """
     with ExitStack() as stack:
         for sig in (signal.SIGINT, signal.SIGTERM):
             stack.callback(signal.signal, sig, signal.getsignal(sig))
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-        stack.enter_context(_only_one(settings.data_dir / "up.lock"))
+        stack.enter_context(_only_one(folder_or_error(settings.data_dir) / "up.lock"))
         port = _free_port(settings)
         redis, redis_url = None, settings.redis_url
         if redis_url is None:
-            redis = stack.enter_context(_embedded_redis(settings.data_dir / "redis"))
+            redis = stack.enter_context(_embedded_redis(folder_or_error(settings.data_dir / "redis")))
             redis_url = redis.url
         store = store_or_error(settings)
         resumed = _recover(settings, store, redis_url)
 
-        logs = settings.data_dir / "logs"
+        logs = folder_or_error(settings.data_dir / "logs")
         environment = {"LABELMINT_REDIS_URL": redis_url, "LABELMINT_STORE_URL": settings.store_url}
         environment |= {"LABELMINT_DATA_DIR": str(settings.data_dir)}
         supervisor = stack.enter_context(Supervisor(logs, environment))
@@ -98,7 +97,11 @@ def _embedded_redis(directory: Path) -> EmbeddedRedis:
 @contextmanager
 def _only_one(lock: Path) -> Iterator[None]:
     """Two services on one data directory would do each other's jobs."""
-    with lock.open("w") as file:
+    try:
+        file = lock.open("w")
+    except OSError as refusal:
+        raise UserError(f"LABELMINT_DATA_DIR: {lock} cannot be written: {refusal.strerror}") from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

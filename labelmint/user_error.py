@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from pydantic import ValidationError
 from redis.exceptions import RedisError
@@ -21,17 +22,27 @@ def settings_or_error() -> Settings:
         return get_settings()
     except ValidationError as invalid:
         problems = "; ".join(
-            f"LABELMINT_{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg']}" for problem in invalid.errors()
+            f"LABELMINT_{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg'].removeprefix('Value error, ')}"
+            for problem in invalid.errors()
         )
         raise UserError(problems) from None
 
 
 def store_or_error(settings: Settings) -> Store:
-    """The object store. Raises `UserError` if its address makes no sense; it need not answer yet."""
+    """The object store. Raises `UserError` if its address makes no sense; a server need not answer yet."""
     try:
         return open_store(settings.store_url, settings.s3_endpoint_url, settings.s3_public_endpoint_url)
-    except (ValueError, OSError) as refusal:
+    except (ValueError, OSError, StoreUnavailable) as refusal:
         raise UserError(f"LABELMINT_STORE_URL: {refusal}") from None
+
+
+def folder_or_error(folder: Path, setting: str = "LABELMINT_DATA_DIR") -> Path:
+    """The folder, made if need be. Raises `UserError` naming the `setting` it comes from if there cannot be one."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as refusal:
+        raise UserError(f"{setting}: {folder} cannot be made a folder: {refusal.strerror}") from None
+    return folder
 
 
 @contextmanager
@@ -51,9 +62,9 @@ def outages_as_errors() -> Iterator[None]:
     try:
         yield
     except StoreUnavailable as outage:
-        raise UserError(f"the object store cannot be used: {outage}") from None
+        raise UserError(f"the object store (LABELMINT_STORE_URL) cannot be used: {outage}") from None
     except RedisError as outage:
-        raise UserError(f"Redis cannot be used: {outage}") from None
+        raise UserError(f"Redis (LABELMINT_REDIS_URL) cannot be used: {outage}") from None
 
 
 def redis_url_or_error(settings: Settings) -> str:

@@ -4,8 +4,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from redis.connection import parse_url
 
 
 class Settings(BaseSettings):
@@ -65,6 +66,14 @@ class Settings(BaseSettings):
     job_ttl_s: int = Field(
         default=7 * 24 * 3600, ge=60, description="How long Redis remembers a finished job's progress"
     )
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_has_an_address(cls, url: str | None) -> str | None:
+        if url is not None:
+            # Raises ValueError, which whoever connects later would otherwise have to expect.
+            parse_url(url)  # type: ignore[no-untyped-call]
+        return url
 
 
 @lru_cache(maxsize=1)

@@ -27,12 +27,15 @@ class FileStore:
     """
 
     def __init__(self, root: Path) -> None:
-        with _translated():
+        """Raises `StoreUnavailable` if there is no such directory and none can be made."""
+        try:
             root.mkdir(parents=True, exist_ok=True)
             self._root = root.resolve(strict=True)
             self._incoming = self._root / _INCOMING
             self._incoming.mkdir(exist_ok=True)
-            self.drop_unfinished(_STALE_AFTER)
+        except OSError as error:
+            raise _unavailable(error) from error
+        self.drop_unfinished(_STALE_AFTER)
 
     def put(self, key: str, data: bytes | BinaryIO) -> int:
         """See `Store.put`."""
@@ -240,6 +243,10 @@ def _translated(key: str = "") -> Iterator[None]:
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise ObjectMissing(key) from error
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreFull("the disk of the store's directory is full") from error
-        raise StoreUnavailable(f"the store's directory cannot be used: {os.strerror(error.errno or 0)}") from error
+        raise _unavailable(error) from error
+
+
+def _unavailable(error: OSError) -> StoreUnavailable:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFull("the disk of the store's directory is full")
+    return StoreUnavailable(f"the store's directory cannot be used: {os.strerror(error.errno or 0)}")

@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+SERVERS = (["up"], ["api"], ["recover"], ["worker"])
+NO_REDIS = {"LABELMINT_REDIS_URL": "redis://127.0.0.1:1"}
+NO_STORE = NO_REDIS | {"LABELMINT_STORE_URL": "file:///proc/nothing"}
+
 
 def labelmint(
     folder: Path, *arguments: str, timeout: float = 60, **environment: str
@@ -43,6 +47,12 @@ def test_help_names_every_command_and_loads_no_torch(tmp_path: Path) -> None:
         (["up"], {"LABELMINT_MAX_SEEDS": "51", "LABELMINT_WORKERS": "0"}, "LABELMINT_WORKERS"),
         (["demo", "--count", "2000000"], {}, "--count"),
         (["up"], {"LABELMINT_STORE_URL": "ftp://elsewhere"}, "LABELMINT_STORE_URL"),
+        *((command, {"LABELMINT_REDIS_URL": "127.0.0.1:6379"}, "LABELMINT_REDIS_URL") for command in SERVERS),
+        *((command, NO_STORE, "LABELMINT_STORE_URL: the store's directory cannot be used") for command in SERVERS),
+        *((command, NO_REDIS, "LABELMINT_REDIS_URL") for command in (["up"], ["recover"], ["worker"])),
+        (["up"], {"LABELMINT_DATA_DIR": __file__}, "LABELMINT_DATA_DIR"),
+        (["up"], {"LABELMINT_DATA_DIR": f"{__file__}/below"}, "LABELMINT_DATA_DIR"),
+        (["demo", "--data", __file__], {}, "--data, LABELMINT_DATA_DIR"),
     ],
 )
 def test_a_mistake_is_answered_in_one_line(
