@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from service.allowed_methods import allowed_methods
 from service.stores.protocol import StoreFull, StoreUnavailable
 
 MEDIA_TYPE = "application/problem+json"
@@ -133,9 +134,9 @@ def install_handlers(app: FastAPI) -> None:
         assert isinstance(error, Problem)  # noqa: S101
         return error.response()
 
-    def on_http(_: Request, error: Exception) -> JSONResponse:
+    def on_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101
-        return _of_http(error).response()
+        return _of_http(error, request).response()
 
     def on_invalid(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)  # noqa: S101
@@ -169,15 +170,17 @@ def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, on_anything)
 
 
-def _of_http(error: HTTPException) -> Problem:
-    status = HTTPStatus(error.status_code)
+def _of_http(error: HTTPException, request: Request) -> Problem:
+    status, headers = HTTPStatus(error.status_code), dict(error.headers or {})
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = allowed_methods(request, headers.get("Allow", ""))
     details = {
         404: "There is nothing at this address; /docs lists what there is.",
         405: "This address does not answer that method; see the Allow header.",
         400: "The body could not be read; check its format.",
     }
     kind = status.phrase.lower().replace(" ", "-").replace("'", "")
-    return Problem(status, kind, status.phrase.capitalize(), details.get(status), headers=error.headers)
+    return Problem(status, kind, status.phrase.capitalize(), details.get(status), headers=headers)
 
 
 def _complaint(item: Mapping[str, Any]) -> Complaint:

@@ -65,6 +65,28 @@ def test_a_wrong_address_or_method_is_a_problem(api: httpx.Client, method: str, 
     assert answer.json()["type"] in ("/problems/not-found", "/problems/method-not-allowed")
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/projects", "GET, POST"),
+        ("POST", "/projects/abc", "GET, PATCH, DELETE"),
+        ("PUT", "/generators", "GET, POST"),
+        ("HEAD", "/generators/toy", "GET, DELETE"),
+        ("POST", "/", "GET, HEAD"),
+        ("TRACE", "/", "GET, HEAD"),
+        ("POST", "/jobs/x/download", "GET, HEAD"),
+        ("PUT", "/jobs/x/cancel", "POST"),
+        ("POST", "/docs", "GET"),
+        ("DELETE", "/static-offline-docs/swagger-ui.css", "GET, HEAD"),
+    ],
+)
+def test_a_wrong_method_is_answered_with_all_that_the_address_has(
+    api: httpx.Client, method: str, path: str, allowed: str
+) -> None:
+    answer = api.request(method, path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+
+
 def test_metrics_count_requests_by_route_and_jobs_by_state(api: httpx.Client, api_ledger: Any) -> None:
     api_ledger.accept(make_job())
     api.get("/jobs/job-1")
