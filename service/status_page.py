@@ -24,7 +24,7 @@ from service.records import (
 )
 from service.requests import GenerateRequest
 from service.stores.protocol import ObjectMissing, Store, StoreUnavailable
-from service.views import GeneratorView, JobView, ProjectSummary
+from service.views import GeneratorView, JobView, ProjectSummary, generator_link
 
 ROWS = 20
 """Jobs, projects and generators that are shown, of each."""
@@ -220,7 +220,8 @@ class _Asking:
 def _job_row(job: JobRecord, store: Store, names: dict[str, str | None]) -> JobRow:
     """`names`: link → name of what it leads to, None if there is nothing; what is looked up is added."""
     view = JobView.of(job)
-    link = view.links.project or view.links.generator
+    # Even a training that was cancelled or failed may have left a generator: whether it did, the store tells.
+    link = view.links.project or generator_link(job)
     if link and link not in names:
         names[link] = _name(store, job)
     name = names[link] if link else None

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from service.label_schema import Attribute, DepthSchema, KeypointSchema, LabelClass, LabelKind
 from service.records import GeneratorRecord, JobError, JobRecord, JobState, Phase, Progress, ProjectRecord, SeedRecord
-from service.requests import FitRequest, JobRequest
+from service.requests import EncodeRequest, FitRequest, JobRequest
 
 
 class ProjectLinks(BaseModel):
@@ -93,7 +93,11 @@ class JobLinks(BaseModel):
     self: str
     events: str
     project: str | None = None
-    generator: str | None = None
+    generator: str | None = Field(
+        default=None,
+        description="which the job trains an encoder for, or has made: null until then. It may be deleted later. "
+        "Whether a training that was cancelled or failed left one, its `notes` tell",
+    )
     cancel: str | None = None
     preview: str | None = None
     download: dict[str, str] = Field(default_factory=dict, description="format → its zip")
@@ -129,7 +133,7 @@ class JobView(BaseModel):
             self=home,
             events=f"{home}/events",
             project=f"/projects/{job.project_id}" if job.project_id else None,
-            generator=f"/generators/{job.generator_id}" if job.generator_id else None,
+            generator=generator_link(job) if succeeded or isinstance(job.request, EncodeRequest) else None,
             cancel=None if job.state.is_terminal else f"{home}/cancel",
             preview=f"{home}/preview.png" if is_shown else None,
             download={name: f"{home}/download?format={name}" for name in job.outputs} if succeeded else {},
@@ -139,6 +143,11 @@ class JobView(BaseModel):
         )
         fields = job.model_dump(include=set(cls.model_fields) - {"links"})
         return cls.model_validate(fields | {"links": links.model_dump()})
+
+
+def generator_link(job: JobRecord) -> str | None:
+    """The address of the generator a job is about, whether it is made yet or not; None if it is about none."""
+    return f"/generators/{job.generator_id}" if job.generator_id else None
 
 
 class JobList(BaseModel):

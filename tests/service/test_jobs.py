@@ -6,6 +6,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
+from typing import cast
 
 import httpx
 import pytest
@@ -67,6 +68,38 @@ def test_a_finished_job_links_to_what_it_made(api: httpx.Client, done: str) -> N
     assert links["cancel"] is None
     assert links["preview"] == "/jobs/job-1/preview.png"
     assert links["download"] == {"png": done}
+
+
+@pytest.mark.parametrize("end", ["succeeded", "failed", "cancelled"])
+@pytest.mark.parametrize(
+    "request_of_job",
+    [
+        ImportRequest(generator_id="cats", name="Cats", sha256="0" * 64),
+        TrainRequest(generator_id="cats", name="Cats", sha256="0" * 64, resolution=64),
+        EncodeRequest(generator_id="toy"),
+    ],
+    ids=["import", "train", "encode"],
+)
+def test_a_job_links_to_the_generator_that_it_made_only_once_it_has(
+    api: httpx.Client, api_ledger: Ledger, request_of_job: ImportRequest | TrainRequest | EncodeRequest, end: str
+) -> None:
+    def link() -> str | None:
+        return cast("str | None", api.get("/jobs/gen-1").json()["links"]["generator"])
+
+    is_there = isinstance(request_of_job, EncodeRequest)
+    api_ledger.accept(JobRecord(id="gen-1", request=request_of_job))
+    made = f"/generators/{request_of_job.generator_id}"
+    assert link() == (made if is_there else None)
+    api_ledger.start("gen-1")
+    assert link() == (made if is_there else None)
+    if end == "succeeded":
+        api_ledger.succeed("gen-1", {})
+    elif end == "failed":
+        api_ledger.fail("gen-1", JobError(code="internal", message="It broke.", retry=False))
+    else:
+        api_ledger.cancelled("gen-1")
+    assert api.get("/jobs/gen-1").json()["state"] == end
+    assert link() == (made if is_there or end == "succeeded" else None)
 
 
 @pytest.mark.parametrize("job_id", ["nothing", "..%2f..", "A" * 300, "%00"])

@@ -117,6 +117,14 @@ def test_jobs_in_every_state_are_shown_with_what_they_have(
     assert page.text.index("fit failed") < page.text.index("1,003 samples") < page.text.index("1,000 samples")
 
 
+def test_a_generator_that_a_cancelled_training_left_is_linked_to(api: httpx.Client, api_ledger: Ledger) -> None:
+    api_ledger.accept(JobRecord(id="gen-toy", request=TrainRequest(generator_id="toy", name="Toy", sha256="0" * 64)))
+    api_ledger.cancel("gen-toy")
+    page = page_of(api)
+    assert "train cancelled generator Toy" in page.text
+    assert [link["href"] for link in page.all("a")].count("generators/toy") == 2, "of the job, and of the generator"
+
+
 def test_it_refreshes_itself_only_while_a_job_is_queued_or_runs(api: httpx.Client, api_ledger: Ledger) -> None:
     assert page_of(api).refresh is None
     api_ledger.accept(make_job())
