@@ -8,6 +8,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
 from service.dependencies import JobId, LedgerDep, StoreDep
+from service.etags import is_held
 from service.openapi import problems
 from service.problems import Problem, no_dataset
 from service.ranges import RangeNotSatisfiable, parse_range
@@ -61,7 +62,7 @@ def download(
     headers = {"Accept-Ranges": "bytes", "ETag": etag, "Cache-Control": "private, no-cache"}
     if job.finished:
         headers["Last-Modified"] = format_datetime(job.finished, usegmt=True)
-    if if_none_match is not None and etag in {tag.strip() for tag in if_none_match.split(",")}:
+    if is_held(etag, if_none_match):
         return Response(status_code=304, headers=headers)
     # A presigned URL holds for GET alone, so HEAD is answered from here.
     if request.method == "GET" and (url := store.presign(key, file)):
