@@ -14,7 +14,7 @@ from service.problems import Problem, no_dataset
 from service.ranges import RangeNotSatisfiable, parse_range
 from service.records import JobRecord, JobState
 from service.requests import GenerateRequest, PackageRequest
-from service.routes.jobs import find_job
+from service.routes.jobs import dataset_gone, find_job
 from service.stores.protocol import ObjectMissing, Store
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -56,8 +56,7 @@ def download(
     try:
         size = store.size(key)
     except ObjectMissing:
-        detail = "The dataset was removed from the store. Send the same request again to make it anew."
-        raise Problem(410, "dataset-gone", "Dataset gone", detail) from None
+        raise dataset_gone() from None
     etag = f'"{job.id}-{name}-{size}"'
     headers = {"Accept-Ranges": "bytes", "ETag": etag, "Cache-Control": "private, no-cache"}
     if job.finished:

@@ -13,7 +13,7 @@ from service.ledger import JobFinished, JobMissing, Ledger
 from service.openapi import problems
 from service.problems import Problem, not_found
 from service.records import JobRecord, JobState, preview_key
-from service.requests import FitRequest
+from service.requests import GenerateRequest, PackageRequest, TrainRequest
 from service.routes.png import PNG_ANSWERS, png_answer
 from service.stores.protocol import ObjectMissing
 from service.views import JobList, JobView
@@ -85,26 +85,47 @@ def cancel_job(job_id: JobId, ledger: LedgerDep, queue: QueueDep) -> JobView:
     "/{job_id}/preview.png",
     summary="Look at the samples",
     response_class=Response,
-    responses=PNG_ANSWERS | problems(404, 503),
+    responses=PNG_ANSWERS | problems(404, 410, 503),
 )
 def get_preview(job_id: JobId, request: Request, ledger: LedgerDep, store: StoreDep) -> Response:
     """A picture of some samples with their labels laid over them, and a legend.
 
     Of a training job: samples of the same latents along the training, the newest below, while it goes on.
+
+    404 before it is made, and for a job that makes no samples; 410 if there will be none, and once it is gone from the
+    store.
     """
     job = find_job(ledger, job_id)
     try:
         preview = store.read(preview_key(job))
     except ObjectMissing:
-        raise Problem(404, "no-preview", "No preview yet", _why_no_preview(job)) from None
+        raise _no_preview(job) from None
     return png_answer(preview, request)
 
 
-def _why_no_preview(job: JobRecord) -> str:
-    if isinstance(job.request, FitRequest):
-        return f"The job makes no samples; look at /projects/{job.project_id}/sheet.png once it has succeeded."
-    made = "when the samples are packaged" if job.project_id else "while a generator is trained"
-    return f"The job is {job.state}; its preview is made {made}."
+def _no_preview(job: JobRecord) -> Problem:
+    is_training = isinstance(job.request, TrainRequest)
+    status = 404
+    if not (is_training or isinstance(job.request, GenerateRequest | PackageRequest)):
+        place = f"/projects/{job.project_id}/sheet" if job.project_id else f"/generators/{job.generator_id}/samples"
+        detail = f"The job makes no samples; look at {place}.png once it has succeeded."
+    elif isinstance(job.request, PackageRequest) or (job.state is JobState.SUCCEEDED and not is_training):
+        return dataset_gone()  # a dataset that is packed once more has had its preview before
+    elif not job.state.is_terminal:
+        made = "while a generator is trained" if is_training else "when the samples are packaged"
+        detail = f"The job is {job.state}; its preview is made {made}."
+    else:
+        status = 410
+        ended = "was cancelled" if job.state is JobState.CANCELLED else f"has {job.state}"
+        reason = f" {job.error.message}" if job.error else ""
+        detail = f"The job {ended}, and there is no preview of it.{reason}"
+    return Problem(status, "no-preview", "No preview", detail)
+
+
+def dataset_gone() -> Problem:
+    """410: a dataset that was made is not in the store any more."""
+    detail = "The dataset was removed from the store. Send the same request again to make it anew."
+    return Problem(410, "dataset-gone", "Dataset gone", detail)
 
 
 def find_job(ledger: Ledger, job_id: str) -> JobRecord:
