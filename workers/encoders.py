@@ -21,7 +21,7 @@ from service.records import GeneratorRecord, Phase, generator_key
 from service.settings import Settings
 from workers.lease import lease
 from workers.leftovers import remove_old_folders
-from workers.local_generators import fetch_generator
+from workers.local_generators import local_generator
 from workers.public_errors import JobFailure
 from workers.workbench import Workbench, log
 
@@ -78,7 +78,8 @@ def _kept(bench: Workbench, record: GeneratorRecord) -> Path:
 
 def _trained(bench: Workbench, record: GeneratorRecord, prolong: Callable[[], None]) -> TrainedEncoder:
     device = choose_device(bench.settings.device)
-    bundle = load_bundle(fetch_generator(bench.store, record, bench.generator_cache), device)
+    with local_generator(bench.store, record, bench.generator_cache) as folder:
+        bundle = load_bundle(folder, device)
     perceptual = PerceptualDistance(bench.settings.lpips_backbone, bench.settings.lpips_weights).to(device)
     settings = encoder_settings(bench.settings, bundle.resolution)
     training = EncoderTraining(bundle.generator, bundle.latents, perceptual, settings)

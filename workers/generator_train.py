@@ -19,7 +19,7 @@ from service.generators import find_generator
 from service.records import Phase, preview_key
 from service.requests import TrainRequest
 from workers.generator_uploads import drop_forgotten_uploads, fetch_upload, run_upload_body
-from workers.local_generators import WEIGHTS, fetch_generator
+from workers.local_generators import WEIGHTS, local_generator
 from workers.outages import OUTAGES
 from workers.public_errors import JobFailure, public_error
 from workers.publish import CPU
@@ -80,7 +80,8 @@ def _train(bench: Workbench, request: TrainRequest) -> None:
     starts = Starts(folder)
     starts.count(fetch_run(bench.store, bench.job_id, folder))
     try:
-        _go_on(bench, request, folder)
+        with _start(bench, request) as start:
+            _go_on(bench, request, folder, start)
     except Cancelled:
         raise
     except (*OUTAGES, FolderBusy):
@@ -91,9 +92,22 @@ def _train(bench: Workbench, request: TrainRequest) -> None:
         raise
 
 
-def _go_on(bench: Workbench, request: TrainRequest, folder: Path) -> None:
-    """Train from where the folder is, and publish the best generator."""
-    plan, start = _plan(bench, request)
+@contextmanager
+def _start(bench: Workbench, request: TrainRequest) -> Iterator[Path | None]:
+    """The folder of the generator to start from, which stays until its files have been read, if there is any."""
+    if request.start is None:
+        yield None
+        return
+    record = find_generator(bench.store, request.start)
+    if record is None:
+        raise JobFailure("generator-missing", f"Generator {request.start}, to start from, is not in the store.")
+    with local_generator(bench.store, record, bench.generator_cache) as folder:
+        yield folder
+
+
+def _go_on(bench: Workbench, request: TrainRequest, folder: Path, start: Path | None) -> None:
+    """Train from where the folder is, or from the generator of the folder `start`, and publish the best generator."""
+    plan = _plan(request, start)
     images = folder / "images.zip"
     bench.ledger.enter_phase(bench.job_id, Phase.TRAIN, plan.images)
     fetch_upload(bench, request.sha256, images, _told(bench, "fetch images"))
@@ -128,20 +142,16 @@ def _go_on(bench: Workbench, request: TrainRequest, folder: Path) -> None:
         bench.ledger.note(bench.job_id, note)
 
 
-def _plan(bench: Workbench, request: TrainRequest) -> tuple[TrainingPlan, Path | None]:
-    """What to train, and the folder of the generator to start from."""
-    plan, start = plan_for(request.resolution), None
-    if request.start is not None:
-        record = find_generator(bench.store, request.start)
-        if record is None:
-            raise JobFailure("generator-missing", f"Generator {request.start}, to start from, is not in the store.")
-        start = fetch_generator(bench.store, record, bench.generator_cache)
+def _plan(request: TrainRequest, start: Path | None) -> TrainingPlan:
+    """What to train."""
+    plan = plan_for(request.resolution)
+    if start is not None:
         plan = replace(plan, architecture=load_generator(start / WEIGHTS, CPU).architecture)
     settings = replace(plan.settings, mirror=request.mirror, augment=request.augment, seed=request.seed)
     if request.augment_p is not None:
         settings = replace(settings, augment_p=request.augment_p)
     images = plan.images if request.kimg is None else max(1, round(1000 * request.kimg))
-    return replace(plan, settings=settings, images=images), start
+    return replace(plan, settings=settings, images=images)
 
 
 @dataclass

@@ -21,7 +21,7 @@ from workers.encoders import ensure_encoder
 from workers.fit_key import fit_key
 from workers.layout import has_silent_sides, layout_of, mirror_of, names_of
 from workers.lease import lease
-from workers.local_generators import fetch_generator, file_digests
+from workers.local_generators import file_digests, local_generator
 from workers.public_errors import JobFailure
 from workers.report_page import report_png
 from workers.seeds import Seeds, read_seeds
@@ -43,27 +43,32 @@ def ensure_labeler(bench: Workbench, settings: FitSettings) -> str:
     seeds = read_seeds(bench.store, bench.project)
     settings = replace(settings, flip=settings.flip and learns_from_flipped(bench.project))
     ensure_encoder(bench)
-    folder = fetch_generator(bench.store, bench.generator, bench.generator_cache)
-    key = fit_key(
-        file_digests(folder),
-        seeds.files,
-        seeds.forced,
-        bench.project,
-        settings.fingerprint(),
-    )
+    with local_generator(bench.store, bench.generator, bench.generator_cache) as folder:
+        key = fit_key(
+            file_digests(folder),
+            seeds.files,
+            seeds.forced,
+            bench.project,
+            settings.fingerprint(),
+        )
+        _ensure(bench, key, folder, seeds, settings)
+    return key
+
+
+def _ensure(bench: Workbench, key: str, folder: Path, seeds: Seeds, settings: FitSettings) -> None:
+    """Fit the labeler of this key from the generator's files in `folder`, unless the store has it."""
 
     def still_missing() -> bool:
         bench.stop_if_cancelled()
         return not has_labeler(bench.store, key)
 
     if has_labeler(bench.store, key):
-        return key
+        return
     with lease(bench.redis, f"fit:{key}", bench.job_id, still_missing) as prolong:
         if prolong is not None and not has_labeler(bench.store, key):
             bundle = load_bundle(folder, choose_device(bench.settings.device))
             outcome = _fitted(bundle, seeds, bench.project, settings, _progress(bench, prolong))
             _publish(bench.store, key, bench.project, seeds, outcome)
-    return key
 
 
 def learns_from_flipped(project: ProjectRecord) -> bool:

@@ -3,25 +3,46 @@
 import hashlib
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from service.records import GeneratorRecord
 from service.stores.protocol import Store
 from workers.leftovers import remove_old_folders
 from workers.public_errors import JobFailure
+from workers.shared_folders import held, remove_unheld
 
 WEIGHTS = "weights.safetensors"
 FILES = (WEIGHTS, "encoder.safetensors", "latents.safetensors")
 """What a generator consists of; only the weights must be there."""
 
+KEPT_UNUSED_S = 7 * 24 * 3600.0
+"""How long a copy is kept that nobody reads."""
+
 _STAGING = ".fetch-"
 
 
-def fetch_generator(store: Store, record: GeneratorRecord, cache: Path) -> Path:
-    """A local folder with the generator's files, downloaded unless this very version of them is there already.
+@contextmanager
+def local_generator(store: Store, record: GeneratorRecord, cache: Path) -> Iterator[Path]:
+    """A local folder with the generator's files, which stays until the end of the `with`: read them before.
+
+    They are downloaded unless this very version of them is there already. Other versions of the generator are removed,
+    and so are copies of any that nobody has used for `KEPT_UNUSED_S`, but none that another process is reading.
 
     Raises `JobFailure` if the weights are not those recorded.
     """
+    while True:
+        folder = _fetched(store, record, cache)
+        with held(folder) as there:  # unless it was removed since
+            if there:
+                _remove_others(folder)
+                yield folder
+                return
+
+
+def _fetched(store: Store, record: GeneratorRecord, cache: Path) -> Path:
+    """Where the generator's files lie, downloaded if need be."""
     prefix = f"generators/{record.id}/"
     version = hashlib.sha256(record.sha256.encode())
     files = [stored for stored in store.list(prefix) if stored.key.removeprefix(prefix) in FILES]
@@ -59,6 +80,18 @@ def file_sha256(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _remove_others(folder: Path) -> None:
+    """Other versions of a generator whose folder this is, and what nobody uses."""
+    for other in folder.parent.glob("[!.]*"):
+        if other != folder:
+            same = _generator_id(other) == _generator_id(folder)
+            remove_unheld(other, _STAGING, 0.0 if same else KEPT_UNUSED_S)
+
+
+def _generator_id(folder: Path) -> str:
+    return folder.name.rpartition("-")[0]
 
 
 def _publish(staging: Path, folder: Path) -> None:

@@ -18,7 +18,7 @@ from service.requests import GenerateRequest
 from workers.balance import wish_of_index
 from workers.draws import Draws
 from workers.lanes import Lanes, Tell, part_size
-from workers.local_generators import fetch_generator
+from workers.local_generators import local_generator
 from workers.ordered_map import ordered_map
 from workers.packing import Packer
 from workers.plan import Plan
@@ -60,9 +60,10 @@ class SampleSource:
     @classmethod
     def load(cls, bench: Workbench, plan: Plan, device: torch.device) -> "SampleSource":
         """What the job of this workbench needs, from the store."""
-        bundle = load_bundle(fetch_generator(bench.store, bench.generator, bench.generator_cache), device)
-        with TemporaryDirectory() as folder:
-            weights = Path(folder) / "labeler.safetensors"
+        with local_generator(bench.store, bench.generator, bench.generator_cache) as folder:
+            bundle = load_bundle(folder, device)
+        with TemporaryDirectory() as scratch:
+            weights = Path(scratch) / "labeler.safetensors"
             weights.write_bytes(bench.store.read(labeler_key(plan.fit_key, weights.name)))
             labeler = Labeler.load(weights, device)
         return cls(bundle, labeler, bench.job.generate, Packer(bench.job.generate, bench.project))

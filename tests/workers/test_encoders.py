@@ -26,7 +26,7 @@ from workers import encoders
 from workers.encoders import encoder_settings, ensure_encoder
 from workers.labelers import ensure_labeler
 from workers.lease import lease
-from workers.local_generators import fetch_generator
+from workers.local_generators import local_generator
 from workers.public_errors import JobFailure
 from workers.publish import publish_generator
 from workers.workbench import Cancelled, Workbench
@@ -75,8 +75,8 @@ def test_an_encoder_is_trained_once(bench: Workbench) -> None:
     (row,) = bench.store.list(KEY)
     ensure_encoder(bench)
     assert list(bench.store.list(KEY)) == [row]
-    folder = fetch_generator(bench.store, bench.generator, bench.generator_cache)
-    assert load_bundle(folder, torch.device("cpu")).encoder is not None
+    with local_generator(bench.store, bench.generator, bench.generator_cache) as folder:
+        assert load_bundle(folder, torch.device("cpu")).encoder is not None
 
 
 def test_of_two_jobs_one_trains_and_the_other_waits(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
