@@ -4,6 +4,7 @@ The P+ space of Zhu et al., "Improved StyleGAN Embedding: Where are the Good Lat
 undoes the mapping's last activation, after which random w are nearly Gaussian; principal components whiten them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from models.checkpoint import load_tensors, save_tensors
 from models.generator import LRELU_SLOPE, Generator
 
 SAMPLES = 50_000
+
+_CHUNK = 4096
 
 
 @dataclass(frozen=True)
@@ -58,18 +61,24 @@ class LatentStatistics:
 
 @torch.no_grad()
 def measure_latents(generator: Generator, seed: int = 0) -> LatentStatistics:
-    """Statistics of `SAMPLES` random w of a generator, of all its classes alike, worked out in float64."""
+    """Statistics of `SAMPLES` random w of a generator, of all its classes alike, worked out in float64.
+
+    They lie on the generator's device. The samples are drawn and forgotten by the chunk.
+    """
     device = generator.mapping.w_avg.device
     random = torch.Generator().manual_seed(seed)
-    z = torch.randn(SAMPLES, generator.architecture.z_dim, generator=random)
-    w = torch.cat([_mapped(generator, chunk.to(device), random).cpu() for chunk in z.split(4096)]).double()
-    p = F.leaky_relu(w, 1 / LRELU_SLOPE)
-    p_mean = p.mean(dim=0)
-    centred = p - p_mean
-    values, vectors = torch.linalg.eigh(centred.T @ centred / (SAMPLES - 1))
+    of_w = _Moments(generator.architecture.w_dim, lambda rows: rows.square().sum(dim=0))
+    of_p = _Moments(generator.architecture.w_dim, lambda rows: rows.T @ rows)
+    for first in range(0, SAMPLES, _CHUNK):
+        z = torch.randn(min(_CHUNK, SAMPLES - first), generator.architecture.z_dim, generator=random)
+        w = _mapped(generator, z.to(device), random).cpu().double()
+        of_w.add(w)
+        of_p.add(F.leaky_relu(w, 1 / LRELU_SLOPE))
+    values, vectors = torch.linalg.eigh(of_p.spread())
     # Directions that hardly vary would dominate a prior: their variance counts as at least a thousandth of the largest.
     whiten = (vectors * values.clamp(min=1e-3 * values.max()).rsqrt()).T
-    return LatentStatistics(w.mean(0).float(), w.std(0).float(), p_mean.float(), whiten.float().contiguous()).to(device)
+    found = (of_w.mean, of_w.spread().sqrt(), of_p.mean, whiten.contiguous())
+    return LatentStatistics(*(figures.float() for figures in found)).to(device)
 
 
 @torch.no_grad()
@@ -85,6 +94,30 @@ def describe_latents(generator: Generator, latents: LatentStatistics, seed: int 
         "p_norm_mean": float(norms.mean()),
         "p_norm_std": float(norms.std()),
     }
+
+
+class _Moments:
+    """Mean and spread of rows that come by the chunk, as if all of them were there at once (Chan et al., "Algorithms
+    for Computing the Sample Variance", 1983). `products`: (n, features) → what is to be summed of centred rows: their
+    squares for the variance, their outer products for the covariance."""
+
+    def __init__(self, features: int, products: Callable[[Tensor], Tensor]) -> None:
+        self.products = products
+        self.count = 0
+        self.mean = torch.zeros(features, dtype=torch.float64)
+        self.scatter = torch.zeros_like(products(self.mean.unsqueeze(0)))
+
+    def add(self, rows: Tensor) -> None:
+        """Count in (n, features) float64."""
+        mean = rows.mean(dim=0)
+        moved, share = mean - self.mean, len(rows) / (self.count + len(rows))
+        self.scatter += self.products(rows - mean) + self.count * share * self.products(moved.unsqueeze(0))
+        self.mean += share * moved
+        self.count += len(rows)
+
+    def spread(self) -> Tensor:
+        """The unbiased variance, (features,), or covariance, (features, features)."""
+        return self.scatter / (self.count - 1)
 
 
 def _mapped(generator: Generator, z: Tensor, random: torch.Generator) -> Tensor:
