@@ -43,7 +43,8 @@ def sample_grid(generator: Generator, truncation: float, watch: Callable[[], Non
     w = generator.mapping(z.to(device), truncation, c)
     tiles = []
     for codes in generator.broadcast(w).split(max(1, min(16, _PIXELS_AT_ONCE // architecture.resolution**2))):
-        images, _ = generator.synthesis(codes, fast_precision(device))
+        # By a name, the features would be kept while the next ones are made.
+        images = generator.synthesis(codes, fast_precision(device))[0]
         tiles += [_tile(image) for image in to_uint8(images)]
         if watch:
             watch()

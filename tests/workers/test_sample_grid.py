@@ -1,8 +1,12 @@
 """Pictures of samples: one row a class, large images in small tiles."""
 
+import weakref
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from models.generator import Architecture, Generator
 from models.inversion.latents import measure_latents
@@ -40,6 +44,22 @@ def test_its_tiles_are_the_generators_own_images() -> None:
 def test_large_images_are_made_smaller() -> None:
     picture = read_image(sample_grid(generator_of(512), 0.5))
     assert picture.shape == (2 * 256, 3 * 256, 3)
+
+
+def test_features_are_gone_before_the_next_ones_are_made() -> None:
+    generator, made, kept = generator_of(), [], []
+
+    def count_kept(module: nn.Module, arguments: Any) -> None:
+        kept.append(sum(feature() is not None for feature in made))
+
+    def remember(module: nn.Module, arguments: Any, made_now: Any) -> None:
+        made.extend(weakref.ref(feature) for feature in made_now[1])
+
+    generator.synthesis.register_forward_pre_hook(count_kept)
+    generator.synthesis.register_forward_hook(remember)
+    sample_grid(generator, 1.0)
+    assert kept == [0, 0]
+    assert len(made) == 10
 
 
 def test_a_conditional_generator_can_be_measured_and_inverted() -> None:
