@@ -117,7 +117,7 @@ def show(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
 ) -> None:
-    """Draw a sheet of samples."""
+    """Draw a sheet of samples. The classes of a conditional generator take turns."""
     from models.bundle import load_generator
     from models.device import choose_device
     from models.pictures import grid, save_png

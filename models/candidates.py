@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from models.bundle import GeneratorBundle
@@ -55,9 +54,7 @@ class CandidateSource:
     def make(self, z: npt.NDArray[np.float32], classes: Sequence[int] | None) -> Candidates:
         """The candidates of latents (B, z_dim), of one class each if the generator is conditional."""
         generator = self.bundle.generator
-        given = None
-        if classes is not None:
-            given = F.one_hot(torch.tensor(classes), generator.architecture.c_dim).float().to(self.bundle.device)
+        given = None if classes is None else generator.mapping.one_hot(torch.tensor(classes))
         w = generator.mapping(torch.from_numpy(z).to(self.bundle.device), self.truncation, given)
         made = self._in_parts(generator.broadcast(w))
         return _gathered([images for images, _ in made], [labels for _, labels in made])

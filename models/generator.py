@@ -193,7 +193,14 @@ class Mapping(nn.Module):
         """One-hot labels (count, c_dim) of classes drawn evenly with a CPU generator; None without classes."""
         if not self.c_dim:
             return None
-        classes = torch.randint(self.c_dim, [count], generator=random)
+        return self.one_hot(torch.randint(self.c_dim, [count], generator=random))
+
+    def classes_in_turn(self, count: int) -> Tensor | None:
+        """One-hot labels (count, c_dim) of class 0, 1, … and from the first one again; None without classes."""
+        return self.one_hot(torch.arange(count) % self.c_dim) if self.c_dim else None
+
+    def one_hot(self, classes: Tensor) -> Tensor:
+        """One-hot labels, float32 (N, c_dim) on the mapping's device, of int64 classes (N,) on the CPU."""
         return sent(F.one_hot(classes, self.c_dim).float(), self.w_avg.device)
 
 

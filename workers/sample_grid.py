@@ -5,7 +5,6 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from PIL import Image
 
 from models.device import fast_precision
@@ -37,7 +36,7 @@ def sample_grid(generator: Generator, truncation: float, watch: Callable[[], Non
     if architecture.c_dim:
         rows = min(architecture.c_dim, _MOST_CLASSES)
         z = torch.randn(columns, architecture.z_dim, generator=random).repeat(rows, 1)
-        c = F.one_hot(torch.arange(rows).repeat_interleave(columns), architecture.c_dim).float().to(device)
+        c = generator.mapping.one_hot(torch.arange(rows).repeat_interleave(columns))
     else:
         z = torch.randn(rows * columns, architecture.z_dim, generator=random)
     w = generator.mapping(z.to(device), truncation, c)

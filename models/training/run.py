@@ -26,10 +26,15 @@ LOG_EVERY_S = 10.0
 
 @torch.inference_mode()
 def sample_images(generator: Generator, count: int, seed: int, truncation: float = 1.0) -> npt.NDArray[np.uint8]:
-    """`count` samples as uint8 (count, R, R, 3); the same seed gives the same latents to every generator."""
+    """`count` samples as uint8 (count, R, R, 3); the same seed gives the same latents to every generator.
+
+    Classes of a conditional generator take turns.
+    """
     random = torch.Generator().manual_seed(seed)
     z = torch.randn(count, generator.architecture.z_dim, generator=random).to(generator.mapping.w_avg.device)
-    return to_uint8(torch.cat([generator(chunk, truncation) for chunk in z.split(generator.at_once(16))]))
+    w = generator.mapping(z, truncation, generator.mapping.classes_in_turn(count))
+    codes = generator.broadcast(w).split(generator.at_once(16))
+    return to_uint8(torch.cat([generator.synthesis(chunk)[0] for chunk in codes]))
 
 
 class Run:
