@@ -14,10 +14,10 @@ from rich.table import Table
 from labelmint.serving import RunningService, serving
 from labelmint.user_error import UserError, folder_or_error
 from labelmint.verify import Contents, DatasetBroken, verify_png_zip
+from service.records import Phase
 from service.settings import Settings
 
 _POLL_S = 1
-_UNITS = {"invert": "seed steps", "fit": "steps", "generate": "samples", "package": "samples"}
 
 
 def demo(settings: Settings, console: Console, *, count: int, seeds: int, data: Path) -> None:
@@ -108,7 +108,7 @@ def _draw(progress: Progress, tasks: dict[str, Any], job: dict[str, Any]) -> Non
             progress.stop_task(task)
         tasks[phase] = progress.add_task(phase, total=state["total"], speed="")
     rate, eta = state["rate"], state["eta_s"]
-    speed = f"{rate:.1f} {_UNITS[phase]}/s" if rate else ""
+    speed = f"{rate:.1f} {Phase(phase).unit}/s" if rate else ""
     speed += f", {eta:.0f} s left" if eta is not None else ""
     progress.update(tasks[phase], completed=state["done"], total=state["total"], speed=speed)
 

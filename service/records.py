@@ -142,6 +142,22 @@ class Phase(StrEnum):
     GENERATE = "generate"
     PACKAGE = "package"
 
+    @property
+    def unit(self) -> str:
+        """What its progress counts, in words."""
+        return _UNITS[self]
+
+
+_UNITS = {
+    Phase.IMPORT: "bytes",
+    Phase.TRAIN: "images",
+    Phase.ENCODE: "steps",
+    Phase.INVERT: "seed steps",
+    Phase.FIT: "steps",
+    Phase.GENERATE: "samples",
+    Phase.PACKAGE: "samples",
+}
+
 
 class Progress(Record):
     """How far the current phase is.

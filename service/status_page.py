@@ -17,7 +17,6 @@ from service.records import (
     GeneratorRecord,
     JobRecord,
     JobState,
-    Phase,
     ProjectRecord,
     labeler_key,
     preview_key,
@@ -31,15 +30,6 @@ ROWS = 20
 
 _log = structlog.get_logger(__name__)
 _ERROR_LENGTH = 1000
-_UNITS = {
-    Phase.IMPORT: "bytes",
-    Phase.TRAIN: "images",
-    Phase.ENCODE: "steps",
-    Phase.INVERT: "seed steps",
-    Phase.FIT: "steps",
-    Phase.GENERATE: "samples",
-    Phase.PACKAGE: "samples",
-}
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -70,7 +60,7 @@ class JobRow:
         phase, progress = self.view.phase, self.view.progress
         if phase is None:
             return ""
-        counted = f": {progress.done:,} of {progress.total:,} {_UNITS[phase]}" if progress.total else ""
+        counted = f": {progress.done:,} of {progress.total:,} {phase.unit}" if progress.total else ""
         return f"{phase}{counted}"
 
     @property

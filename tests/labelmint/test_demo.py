@@ -5,10 +5,22 @@ import re
 import zipfile
 from pathlib import Path
 
+import pytest
 from PIL import Image
+from rich.progress import Progress, TextColumn
 
+from labelmint.demo import _draw
 from labelmint.verify import verify_png_zip
+from service.records import Phase
 from tests.labelmint.test_cli import labelmint
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_the_progress_of_every_phase_can_be_drawn(phase: Phase) -> None:
+    job = {"phase": phase.value, "progress": {"done": 2, "total": 8, "rate": 1.5, "eta_s": 4.0}}
+    with Progress(TextColumn("{task.fields[speed]}"), disable=True) as progress:
+        _draw(progress, {}, job)
+    assert progress.tasks[0].fields["speed"] == f"1.5 {phase.unit}/s, 4 s left"
 
 
 def test_the_demo_makes_a_dataset_and_the_second_time_fits_nothing(tmp_path: Path) -> None:
