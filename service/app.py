@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -22,6 +21,7 @@ from service.routes import download, events, fit, formats, generate, generators,
 from service.settings import Settings, get_settings
 from service.stop_signal import on_stop_signal
 from service.stores import open_store
+from service.version import installed_version
 
 _DEFAULT_REDIS = "redis://127.0.0.1:6379/0"
 _JSON_BYTES = 64 * 1024
@@ -60,7 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         title="labelmint",
         summary="Labeled datasets from few labeled images",
         description=_DESCRIPTION,
-        version=_version(),
+        version=installed_version("labelmint") or "0",
         generate_unique_id_function=operation_id,
         lifespan=lifespan,
     )
@@ -84,10 +84,3 @@ def _body_limits(settings: Settings) -> Callable[[Scope], Limit]:
         return limits.get(scope["path"].rstrip("/"), Limit(_JSON_BYTES))
 
     return limit_of
-
-
-def _version() -> str:
-    try:
-        return version("labelmint")
-    except PackageNotFoundError:
-        return "0"

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from service.dataset_formats import suits
 from service.records import GeneratorRecord, JobRecord, ProjectRecord
 from service.requests import GenerateRequest
+from service.version import installed_version
 from workers.card_sections import escaped, label_sections, seeds_section
 from workers.formats import FORMATS, Format
 from workers.split import PARTS
@@ -48,7 +48,7 @@ class DatasetCard:
             "split": {part: self.tally.parts[part] for part in PARTS if self.tally.parts[part]},
             **self._totals(),
             "notes": self.fit_notes,
-            "versions": {name: found for name in _VERSIONS_OF if (found := _version(name)) is not None},
+            "versions": {name: found for name in _VERSIONS_OF if (found := installed_version(name)) is not None},
         }
 
     def markdown(self, layouts: Sequence[Format[Any]] | None = None) -> str:
@@ -222,10 +222,3 @@ _LOADING = """## Files and loading: {name}
 {snippet}
 ```
 """
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None
