@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.architecture import Architecture
 from models.device import choose_device, fast_precision
-from models.generator import Architecture, Generator, StyleBlock, ToRGB
+from models.generator import Generator, StyleBlock, ToRGB
 from models.provenance import describe_device
 from models.resample_filter import resample_kernel, upsample_image
 

@@ -22,11 +22,12 @@ from torch import Tensor
 
 from benchmarks.materialised import Materialised, new_labeler, settle
 from benchmarks.peak_memory import peak_mb
+from models.architecture import Architecture
 from models.bundle import GeneratorBundle, load_generator
 from models.bundled import bundled_folders
 from models.device import choose_device, fast_precision
 from models.fitting.settings import FitSettings
-from models.generator import Architecture, Generator
+from models.generator import Generator
 from models.inversion.latents import LatentStatistics
 from models.labeler import Labeler, LabelerArchitecture
 from models.labeling import LabelingKernel

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 
 from benchmarks.quality.sources import MIRROR, NAMES
+from models.architecture import Architecture
 from models.bears import KEYPOINTS, PARTS, SPECIES, Renders, render
 from models.bears.scene import PART_COLORS
 from models.bundle import GeneratorBundle, load_bundle
@@ -28,7 +29,6 @@ from models.fitting.fit import learn
 from models.fitting.report import held_out_figures, image_figures
 from models.fitting.seed_features import SeedFeatures
 from models.fitting.twins import flipped_labels, twins_of
-from models.generator import Architecture
 from models.inversion.perceptual import PerceptualDistance
 from models.inversion.refinement import Inversions, invert
 from models.label_quality import accuracy, class_iou, depth_errors, mean_known, pck, risk_coverage

@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.fitting.seed_features import feature_sides
-from models.generator import Architecture
+from models.architecture import Architecture
 from models.labeler import Labeler, LabelerArchitecture
 from models.labeling import LabelingKernel
 from models.labels import LabelLayout
@@ -73,8 +72,8 @@ def new_labeler(
 ) -> Labeler:
     """A segmentation labeler for a generator, with random weights."""
     architecture = LabelerArchitecture(
-        tuple(generator.feature_channels),
-        feature_sides(generator),
+        generator.feature_channels,
+        generator.feature_sides,
         generator.resolution,
         LabelLayout(classes=classes),
         members,

@@ -2,8 +2,9 @@
 
 import torch
 
+from models.architecture import Architecture
 from models.bundle import GeneratorBundle
-from models.generator import Architecture, Generator
+from models.generator import Generator
 from models.inversion.latents import measure_latents
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import torch
 
+from models.architecture import Architecture
 from models.checkpoint import CheckpointError, load_tensors
-from models.generator import Architecture, Generator
+from models.generator import Generator
 from models.inversion.encoder import Encoder
 from models.inversion.latents import LatentStatistics, measure_latents
 

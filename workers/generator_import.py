@@ -5,11 +5,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from models.architecture import Architecture
 from models.bundle import load_generator
 from models.checkpoint import CheckpointError, save_tensors
 from models.device import choose_device
 from models.foreign.importing import import_checkpoint
-from models.generator import Architecture
 from service.generators import find_generator
 from service.records import Phase, upload_key
 from service.requests import ImportRequest

@@ -8,7 +8,6 @@ from torch import Tensor
 from models.bundle import GeneratorBundle
 from models.device import fast_precision, sent, training_precision
 from models.fitting.lattice import Lattice
-from models.generator import Architecture
 from models.heads.image_head import pooled
 
 FEATURE_CACHE_BYTES = 9 * 2**29
@@ -24,11 +23,6 @@ _AT_ONCE_PIXELS = 2**17
 def at_once(resolution: int, most: int) -> int:
     """How many images to work on at once: at most so many, and large ones one by one."""
     return max(1, min(most, _AT_ONCE_PIXELS // resolution**2))
-
-
-def feature_sides(architecture: Architecture) -> tuple[int, ...]:
-    """The side of each style block's output, coarse to fine."""
-    return tuple(r for r in architecture.resolutions for _ in range(1 if r == 4 else 2))
 
 
 class SeedFeatures:
@@ -47,10 +41,11 @@ class SeedFeatures:
         # Gradients go through what is made of the features, down to a millionth for each pixel: too little for float16.
         self.precision = training_precision(bundle.device)
         architecture = bundle.generator.architecture
-        self.sides = feature_sides(architecture)
         self.chunk = at_once(architecture.resolution, CHUNK)
         largest = lattice.side if lattice else architecture.resolution
-        shapes = [(c, min(r, largest)) for c, r in zip(architecture.feature_channels, self.sides, strict=True)]
+        shapes = [
+            (c, min(r, largest)) for c, r in zip(architecture.feature_channels, architecture.feature_sides, strict=True)
+        ]
         values = len(codes) * sum(c * r * r for c, r in shapes)
         fitting = [kind for kind in (self.precision, torch.bfloat16) if values * kind.itemsize <= FEATURE_CACHE_BYTES]
         self.kept = self._kept(shapes, fitting[0]) if fitting else None

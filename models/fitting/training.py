@@ -67,8 +67,8 @@ def _untrained(
         torch.manual_seed(settings.seed)
         labeler = Labeler(
             LabelerArchitecture(
-                tuple(architecture.feature_channels),
-                features.sides,
+                architecture.feature_channels,
+                architecture.feature_sides,
                 architecture.resolution,
                 layout,
                 settings.members,

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.architecture import Architecture
 from models.checkpoint import CheckpointError
 from models.foreign.raw_storages import StoredTensor
-from models.generator import Architecture, Generator
+from models.generator import Generator
 from models.resample_filter import RESAMPLE_TAPS
 
 LATENTS = 65_536

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.architecture import Architecture
 from models.blocks import DownBlock, EqualizedConv
 from models.checkpoint import CheckpointError, half, load_tensors, save_tensors
-from models.generator import Architecture, FullyConnected
+from models.generator import FullyConnected
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from models.architecture import Architecture
 from models.blocks import DownBlock, EqualizedConv
-from models.generator import Architecture
 
 
 def minibatch_deviation(x: Tensor, group: int = 4) -> Tensor:

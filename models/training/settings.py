@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from models.generator import Architecture
+from models.architecture import Architecture
 
 Augment = Literal["none", "ada", "fixed"]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from models.architecture import Architecture
 from models.bundle import load_generator
 from models.checkpoint import CheckpointError, half, load_tensors, save_tensors
-from models.generator import Architecture
 from models.training.checkpoints import has_checkpoint, read_checkpoint
 from models.training.discriminator import Discriminator
 

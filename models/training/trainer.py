@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.architecture import Architecture
 from models.device import choose_device, training_precision
-from models.generator import Architecture, Generator
+from models.generator import Generator
 from models.training.adaptive import AdaptiveProbability
 from models.training.augmentation import augment
 from models.training.batches import draw_batch

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from benchmarks import encoder
+from models.architecture import Architecture
 from models.bundle import GeneratorBundle
-from models.generator import Architecture, Generator
+from models.generator import Generator
 from models.inversion.latents import measure_latents
 
 

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from benchmarks.inversion.levers import LEVERS, SHIPPED, Lever, Start
 from benchmarks.inversion.search import inverted, losses, refine, several_starts, starting_codes
+from models.architecture import Architecture
 from models.bundle import GeneratorBundle
-from models.generator import Architecture, Generator
+from models.generator import Generator
 from models.inversion.encoder import Encoder, EncoderArchitecture
 from models.inversion.latents import measure_latents
 from models.inversion.perceptual import PerceptualDistance

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from models.architecture import Architecture
 from models.checkpoint import save_tensors
-from models.generator import Architecture, Generator
+from models.generator import Generator
 from models.pictures import to_uint8
 from tests.labelmint.test_cli import labelmint
 

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from models.architecture import Architecture
 from models.bundle import GeneratorBundle
-from models.generator import Architecture, Generator
+from models.generator import Generator
 from models.inversion.latents import measure_latents
 
 TINY = Architecture(resolution=16, z_dim=16, w_dim=16, mapping_layers=2, channel_base=256, channel_max=16, noise=False)

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from models.architecture import Architecture
 from models.bundle import GeneratorBundle
 from models.device import choose_device, fast_precision, repeatable, sent, training_precision
 from models.distances.features import choose_features
 from models.fitting import fit
 from models.fitting.fit import learn
 from models.fitting.seed_features import SeedFeatures
-from models.generator import Architecture, Generator
+from models.generator import Generator
 from models.inversion.encoder import Encoder, EncoderArchitecture
 from models.inversion.latents import describe_latents, measure_latents
 from models.inversion.perceptual import PerceptualDistance

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from models.generator import Architecture, Generator
+from models.architecture import Architecture
+from models.generator import Generator
 from models.inversion import latents
 from models.inversion.latents import measure_latents
 

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 
+from models.architecture import Architecture
 from models.bundle import GeneratorBundle
 from models.candidates import CandidateSource
-from models.generator import Architecture, Generator
+from models.generator import Generator
 from models.inversion.latents import measure_latents
 from models.labeler import Labeler, LabelerArchitecture
 from models.labeling import LabelingKernel
@@ -22,8 +23,7 @@ def make_labeler(bundle: GeneratorBundle, layout: LabelLayout) -> Labeler:
     """Random weights, with features standardised and uncertainty measured over random samples."""
     torch.manual_seed(2)
     generator, architecture = bundle.generator, bundle.generator.architecture
-    sides = tuple(r for r in architecture.resolutions for _ in range(1 if r == 4 else 2))
-    channels = tuple(architecture.feature_channels)
+    channels, sides = architecture.feature_channels, architecture.feature_sides
     labeler = Labeler(LabelerArchitecture(channels, sides, architecture.resolution, layout, 4, (8, 8)))
     labeler.requires_grad_(False)
     with torch.inference_mode():

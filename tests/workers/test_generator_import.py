@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models.generator import Architecture
+from models.architecture import Architecture
 from service.settings import Settings
 from workers import generator_import
 from workers.public_errors import JobFailure

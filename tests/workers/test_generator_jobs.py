@@ -18,8 +18,9 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from labelmint.verify import verify_png_zip
+from models.architecture import Architecture
 from models.checkpoint import save_tensors
-from models.generator import Architecture, Generator
+from models.generator import Generator
 from service.app import create_app
 from service.ledger import Ledger
 from service.records import JobRecord, JobState

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from models.generator import Architecture, Generator
+from models.architecture import Architecture
+from models.generator import Generator
 from models.inversion.latents import measure_latents
 from models.inversion.perceptual import PerceptualDistance
 from models.inversion.training import EncoderSettings, EncoderTraining

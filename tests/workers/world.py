@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from models.architecture import Architecture
 from models.bundle import load_bundle
 from models.checkpoint import save_tensors
-from models.generator import Architecture, Generator
+from models.generator import Generator
 from models.inversion.latents import LatentStatistics
 from models.pictures import to_uint8
 from models.sampling import latent

@@ -29,9 +29,10 @@ def exact(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def new_labeler(bundle: GeneratorBundle) -> Labeler:
     architecture = bundle.generator.architecture
-    sides = SeedFeatures(bundle, torch.zeros(1, bundle.num_ws, bundle.w_dim)).sides
     torch.manual_seed(2)
-    return Labeler(LabelerArchitecture(tuple(architecture.feature_channels), sides, 16, LAYOUT, 3, (16,), 24))
+    return Labeler(
+        LabelerArchitecture(architecture.feature_channels, architecture.feature_sides, 16, LAYOUT, 3, (16,), 24)
+    )
 
 
 @pytest.mark.parametrize(("resolution", "side"), [(512, 128), (16, 16), (16, 5)])

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from models.architecture import Architecture
 from models.checkpoint import CheckpointError, half, save_tensors
 from models.foreign.foreign_generator import LATENTS
 from models.foreign.importing import import_checkpoint
-from models.generator import Architecture
 from models.generator import Generator as OurGenerator
 from tests.models.foreign.nvidia_files import Generator, Persistent, snapshot, write_pickle
 from tests.models.foreign.rosinality_files import rosinality_state

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.architecture import Architecture
 from models.foreign.importing import ImportedGenerator, import_checkpoint
-from models.generator import Architecture
 from tests.models.foreign.nvidia_files import Generator as NvidiaGenerator
 from tests.models.foreign.nvidia_files import snapshot, write_pickle
 from tests.models.foreign.rosinality_files import rosinality_state

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from models.architecture import Architecture
 from models.distances.random_convnet import RandomConvnet
-from models.generator import Architecture
 from models.training.evaluation import Evaluator
 from models.training.images import TrainingImages
 from models.training.settings import TrainingPlan, TrainingSettings

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from models.architecture import Architecture
 from models.checkpoint import save_tensors
-from models.generator import Architecture, Generator
+from models.generator import Generator
 from models.training.adaptive import HIGHEST, AdaptiveProbability
 from models.training.checkpoints import NEWEST, PREVIOUS
 from models.training.discriminator import Discriminator, minibatch_deviation
