@@ -34,7 +34,7 @@ def brief_lock(connection: redis.Redis, what: str) -> Iterator[None]:
     """
     with lock_if_free(connection, what, _LIFE_S + 5) as held:
         if not held:
-            raise LockBusy(f"{what} is locked")
+            raise LockBusy(f"Somebody else is at work on {what} for long")
         yield
 
 

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from service.allowed_methods import allowed_methods
+from service.locks import LockBusy
 from service.stores.protocol import StoreFull, StoreUnavailable
 
 MEDIA_TYPE = "application/problem+json"
@@ -150,6 +151,9 @@ def install_handlers(app: FastAPI) -> None:
         return unavailable("store", "The object store cannot be reached. Try again later.").response()
 
     def on_redis(_: Request, error: Exception) -> JSONResponse:
+        if isinstance(error, LockBusy):
+            detail, headers = f"{error}. Try again later.", {"Retry-After": str(RETRY_AFTER_S)}
+            return Problem(503, "busy", "Busy", detail, headers=headers).response()
         _log.error("redis unavailable", reason=str(error))
         return unavailable("redis", "Redis cannot be reached. Try again later.").response()
 

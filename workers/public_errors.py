@@ -5,6 +5,7 @@ from typing import Any
 import redis.exceptions
 from rq.timeouts import JobTimeoutException
 
+from service.locks import LockBusy
 from service.printed import shortened_text
 from service.records import JobError
 from service.stores.protocol import ObjectMissing, StoreFull, StoreUnavailable
@@ -79,6 +80,12 @@ def public_error(exc: BaseException) -> JobError:
             code="generator-damaged",
             message="The generator's or the labeler's files in the store cannot be read. Upload the generator again.",
             retry=False,
+        )
+    if isinstance(exc, LockBusy):
+        return JobError(
+            code="busy",
+            message="Another worker or request held what this job needs for too long. Send the request again.",
+            retry=True,
         )
     if isinstance(exc, redis.exceptions.RedisError):
         return JobError(

@@ -174,6 +174,19 @@ def test_a_full_store_is_called_so(settings: Settings, store: FileStore, monkeyp
     assert [row.key for row in store.list()] == before
 
 
+def test_what_somebody_else_is_at_work_on_is_busy(
+    settings: Settings, store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put(GeneratorRecord.key("toy"), make_generator().model_dump_json().encode())
+    client = client_of(settings)
+    project = post_files(client, good_files()).json()["id"]
+    monkeypatch.setattr("service.locks.Lock.acquire", lambda *_, **__: False)
+    answer = client.delete(f"/projects/{project}")
+    assert (answer.status_code, answer.json()["type"]) == (503, "/problems/busy")
+    assert project in answer.json()["detail"]
+    assert int(answer.headers["retry-after"]) > 0
+
+
 def test_a_job_that_cannot_be_queued_leaves_nothing(
     settings: Settings, store: FileStore, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ import pytest
 import redis.exceptions
 from rq.timeouts import JobTimeoutException
 
+from service.locks import LockBusy
 from service.stores.protocol import ObjectMissing, StoreFull, StoreUnavailable
 from workers.public_errors import JobFailure, public_error
 
@@ -34,6 +35,7 @@ def test_names_from_files_cannot_spoil_a_failure(message: str, told: str) -> Non
         (ObjectMissing("projects/secret/project.json"), "object-missing", False),
         (MemoryError(), "out-of-memory", True),
         (OutOfMemoryError("CUDA out of memory. Tried to allocate secret"), "out-of-memory", True),
+        (LockBusy("secret"), "busy", True),
         (redis.exceptions.ConnectionError("secret:6379 refused"), "redis-unavailable", True),
         (StoreUnavailable("secret-bucket"), "store-unavailable", True),
         (StoreFull("the disk of secret is full"), "store-full", True),
