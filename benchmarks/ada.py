@@ -53,7 +53,9 @@ class Arm:
         self, folder: Path, augment: Augment, images: npt.NDArray[np.uint8], arguments: argparse.Namespace
     ) -> None:
         plan = plan_for(arguments.resolution)
-        settings = replace(plan.settings, augment=augment, r1_gamma=arguments.gamma or plan.settings.r1_gamma)
+        settings = replace(plan.settings, augment=augment, ada_images=round(1000 * arguments.ada_kimg))
+        if arguments.gamma is not None:
+            settings = replace(settings, r1_gamma=arguments.gamma)
         self.name, self.folder, self.samples = folder.name, folder, arguments.samples
         self.trainer = Trainer(folder, plan.architecture, settings, images, arguments.device)
         (folder / "sheets").mkdir(exist_ok=True)
@@ -115,6 +117,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--kimg", type=float, default=300.0)
     parser.add_argument("--round-kimg", type=float, default=10.0)
+    parser.add_argument("--ada-kimg", type=float, default=500.0, help="thousands of images for p to go from 0 to 1")
     parser.add_argument("--gamma", type=float, help="weight of R1; the default of the resolution if not given")
     parser.add_argument("--resolution", type=int, default=64)
     parser.add_argument("--held-out", type=int, default=10_000)
