@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 import pytest
+from redis import ConnectionError as RedisConnectionError
 from redis import Redis
 from rq import Queue, Worker
 from rq.job import Job, JobStatus
@@ -118,8 +119,11 @@ def test_a_job_is_at_work_while_a_worker_gives_signs_of_life(queue: JobQueue, re
     assert queue.is_at_work("j1")
 
 
-def test_ping_needs_a_server(queue: JobQueue, tmp_path: Path) -> None:
+def test_ping_needs_a_server(queue: JobQueue, settings: Settings, tmp_path: Path) -> None:
     queue.ping()
+    nobody = Redis(unix_socket_path=str(tmp_path / "nobody.sock"))
+    with pytest.raises(RedisConnectionError):
+        JobQueue(nobody, settings).ping()
 
 
 def test_workers_are_counted(queue: JobQueue, redis: Redis) -> None:
