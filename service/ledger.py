@@ -147,8 +147,28 @@ class Ledger:
                 yield self.get(row.key.split("/")[1])
 
     def unfinished(self, prefix: str = "") -> Iterator[JobRecord]:
-        """Every job that has not ended, by the store's word, of those whose ids start with `prefix`."""
+        """Every job that has not ended, of those whose ids start with `prefix`, in the order of their ids.
+
+        Reads the records of the jobs that Redis counts as unfinished; where Redis was lost and `recover` has not run
+        since, those of all jobs ever accepted.
+        """
+        if not self._redis.exists(scripts.COMPLETE):
+            yield from self.unfinished_in_store(prefix)
+            return
+        for job_id in sorted(self.counted()):
+            if job_id.startswith(prefix):
+                with suppress(JobMissing):
+                    job = self.get(job_id)
+                    if not job.state.is_terminal:
+                        yield job
+
+    def unfinished_in_store(self, prefix: str = "") -> Iterator[JobRecord]:
+        """The same by the store's word alone, which takes reading the record of every job ever accepted."""
         return (job for job in self.list(prefix) if not job.state.is_terminal)
+
+    def count(self, job_id: str) -> None:
+        """Have Redis count the job as unfinished, again where it was lost."""
+        self._redis.sadd(scripts.UNFINISHED, job_id)
 
     def counted(self) -> set[str]:
         """Ids of the jobs that count as unfinished in Redis. Some may have ended, or be gone, by the store's word."""

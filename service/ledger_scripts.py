@@ -10,7 +10,10 @@ that is not later. The hash has the latest id as `last_event`. Nothing is logged
 """
 
 UNFINISHED = "labelmint:unfinished"
-"""The set of ids of jobs that have not ended; an index for metrics, the store is the truth."""
+"""The set of ids of jobs that have not ended; an index, the store is the truth."""
+
+COMPLETE = "labelmint:complete"
+"""Is there as long as Redis remembers: without it, `UNFINISHED` and the queue may lack what the store knows."""
 
 ENDED = "labelmint:ended"
 """Counts of jobs that ended, by state."""

@@ -12,6 +12,7 @@ from rq.job import Job, JobStatus
 from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
 
+from service.ledger_scripts import COMPLETE
 from service.records import JobRecord, samples_file
 from service.settings import Settings, get_settings
 
@@ -23,9 +24,6 @@ RETRIES = 3
 TRAIN_RETRIES = 1000
 """A training may take two weeks, in which many a worker is stopped or lost. Its body counts for itself how often it
 began without getting any further, and gives up then."""
-
-_COMPLETE = "labelmint:complete"
-"""Is there as long as Redis remembers."""
 
 SAMPLES = "workers.generator_samples.run"
 """The one part that belongs to no job: its first argument is a generator's id."""
@@ -105,11 +103,11 @@ class JobQueue:
 
     def is_blank(self) -> bool:
         """Whether Redis has lost what was enqueued, and nobody has said since that it knows of all there is to do."""
-        return not self._redis.exists(_COMPLETE)
+        return not self._redis.exists(COMPLETE)
 
     def mark_complete(self) -> None:
         """Say that all there is to do has been enqueued, or was before."""
-        self._redis.set(_COMPLETE, 1)
+        self._redis.set(COMPLETE, 1)
 
     def ping(self) -> None:
         """Raises an error of Redis if it cannot be reached."""

@@ -15,7 +15,8 @@ def recover(ledger: Ledger, queue: JobQueue) -> int:
     cancelled is ended instead; a training is enqueued even then, because a worker has to keep its best.
     """
     jobs = 0
-    for job in sorted(ledger.unfinished(), key=lambda job: job.created):
+    for job in sorted(ledger.unfinished_in_store(), key=lambda job: job.created):
+        ledger.count(job.id)
         if job.state is JobState.CANCELLING and not isinstance(job.request, TrainRequest):
             end_if_idle(job, ledger, queue)
         else:
