@@ -1,7 +1,7 @@
 """The `huggingface` format: an image folder with metadata, which `datasets` loads with masks and depth as pictures."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 
 from service.label_schema import LabelKind, LabelSchema
@@ -9,6 +9,7 @@ from service.requests import DatasetFormat
 from workers.formats.format import Description, Enclosures, Format, Worked, enclosed
 from workers.formats.members import Member, Spool
 from workers.formats.metadata import lines_of_labels, lines_of_scale, metadata_line
+from workers.split import Part
 
 _TASKS = {
     LabelKind.SEGMENTATION: "image-segmentation",
@@ -20,7 +21,7 @@ _TASKS = {
 
 def _members(samples: Iterable[Worked[None]], description: Description, enclosures: Enclosures) -> Iterator[Member]:
     with ExitStack() as opened:
-        metadata = {part: opened.enter_context(Spool()) for part in description.parts}
+        metadata: dict[Part, Spool] = {}
         for sample, _ in samples:
             part, stem, files = description.part(sample), sample.facts.stem, {}
             for column, folder, suffix, data in (
@@ -31,17 +32,21 @@ def _members(samples: Iterable[Worked[None]], description: Description, enclosur
                 if data is not None:
                     files[column] = f"{folder}/{stem}.{suffix}"
                     yield Member.of(f"{part}/{files[column]}", data)
+            if part not in metadata:
+                metadata[part] = opened.enter_context(Spool())
             metadata[part].write(metadata_line(sample, part, description.schema, files))
-        for part, lines in metadata.items():
-            yield Member.of(f"{part}/metadata.jsonl", lines)
-    yield from enclosed(enclosures, HUGGINGFACE, _front_matter(description))
+        # A small dataset may have no image for a small share, and `datasets` loads none of the parts if one is empty.
+        parts = [part for part in description.parts if part in metadata]
+        for part in parts:
+            yield Member.of(f"{part}/metadata.jsonl", metadata[part])
+    yield from enclosed(enclosures, HUGGINGFACE, _front_matter(description, parts))
 
 
-def _front_matter(description: Description) -> str:
+def _front_matter(description: Description, parts: Sequence[Part]) -> str:
     """What the hub reads at the top of a card. Values are JSON, which YAML contains but for its pairs of escapes."""
     tasks = [_TASKS[kind] for kind in description.schema.label_kinds]
     # Said outright, so that nobody takes the pictures beside the folders for samples.
-    folders = [{"split": part, "path": f"{part}/**"} for part in description.parts]
+    folders = [{"split": part, "path": f"{part}/**"} for part in parts]
     configs = [{"config_name": "default", "data_files": folders}]
     facts = {"pretty_name": description.name, "task_categories": tasks, "tags": ["synthetic"], "configs": configs}
     lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}\n" for name, value in facts.items()]

@@ -55,6 +55,19 @@ def test_the_card_begins_with_what_the_hub_reads(packing_world: PackingWorld, tm
     assert card.lstrip().startswith("# Shapes & sizes")
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_part_without_images_is_left_out(packing_world: PackingWorld, tmp_path: Path, named: bool) -> None:
+    split = Split(train=0.98, val=0.01, test=0.01)
+    assert {part_of(index, split) for index in range(3)} == {"train"}
+    job, _ = packing_world.packed(
+        GenerateRequest(project_id=PROJECT, count=3, formats=[DatasetFormat.HUGGINGFACE], split=split)
+    )
+    folder = str(packing_world.unpacked(job, "huggingface", tmp_path / "huggingface"))
+    source = {"path": "imagefolder", "data_dir": folder} if named else {"path": folder}
+    dataset = load_dataset(**source, cache_dir=str(tmp_path / "cache"))
+    assert {part: len(rows) for part, rows in dataset.items()} == {"train": 3}
+
+
 def test_any_character_of_a_name_is_read(packing_world: PackingWorld, tmp_path: Path) -> None:
     packing_world.project_name = '🐻 "bears": ä #1'
     job, _ = packing_world.packed(
