@@ -14,6 +14,9 @@ from service.printed import printed
 Color = Annotated[str, StringConstraints(pattern=r"^#[0-9a-f]{6}$", to_lower=True)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=64, strip_whitespace=True)]
 
+NameOfOther = Annotated[str, StringConstraints(strip_whitespace=True)]
+"""How one thing names another: without the spaces around it, as that one's name is."""
+
 Printed = AfterValidator(printed)
 """Of what is written into files and code: older records may hold line breaks, which today are refused before."""
 
@@ -41,14 +44,18 @@ class LabelClass(Record):
 
     name: Name
     color: Color
-    mirror: str | None = Field(default=None, description="the class it becomes when an image is flipped left to right")
+    mirror: NameOfOther | None = Field(
+        default=None, description="the class it becomes when an image is flipped left to right"
+    )
 
 
 class Keypoint(Record):
     """One point that is looked for in every image; its index is its place in the list."""
 
     name: Name
-    mirror: str | None = Field(default=None, description="the point it becomes when an image is flipped left to right")
+    mirror: NameOfOther | None = Field(
+        default=None, description="the point it becomes when an image is flipped left to right"
+    )
 
 
 class KeypointSchema(Record):
@@ -59,7 +66,9 @@ class KeypointSchema(Record):
     """
 
     points: list[Keypoint] = Field(min_length=1, max_length=256)
-    skeleton: list[tuple[str, str]] = Field(default_factory=list, description="pairs of names to be joined by a line")
+    skeleton: list[tuple[NameOfOther, NameOfOther]] = Field(
+        default_factory=list, description="pairs of names to be joined by a line"
+    )
 
 
 class DepthSchema(Record):
@@ -76,7 +85,7 @@ class Attribute(Record):
 
     name: Name
     values: list[Name] = Field(min_length=2, max_length=256)
-    mirror: list[tuple[str, str]] = Field(
+    mirror: list[tuple[NameOfOther, NameOfOther]] = Field(
         default_factory=list, description="pairs of values that swap when an image is flipped left to right"
     )
 

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 from pydantic_core import PydanticCustomError
 
 from service.file_faults import shortened
-from service.label_schema import Attribute, Color, KeypointSchema, LabelClass, LabelKind, Name, Record
+from service.label_schema import Attribute, Color, KeypointSchema, LabelClass, LabelKind, Name, NameOfOther, Record
 from service.mirrors import mirrors_of
 from service.palette import fill_colors
 from service.problems import Complaint
@@ -45,7 +45,9 @@ class ClassSpec(Record):
 
     name: Name
     color: Color | None = Field(default=None, description="`#rrggbb`; chosen for you if left out")
-    mirror: str | None = Field(default=None, description="the class it becomes when an image is flipped left to right")
+    mirror: NameOfOther | None = Field(
+        default=None, description="the class it becomes when an image is flipped left to right"
+    )
 
 
 class DepthSpec(Record):
@@ -127,6 +129,7 @@ def _with_mirrors(keypoints: Any) -> Any:
     """Points that are plain names become points whose sides mirror each other."""
     if not isinstance(keypoints, dict) or not isinstance(points := keypoints.get("points"), list):
         return keypoints
+    points = [point.strip() if isinstance(point, str) else point for point in points]
     mirrors = mirrors_of([point for point in points if isinstance(point, str)])
     made = [{"name": point, "mirror": mirrors.get(point)} if isinstance(point, str) else point for point in points]
     return keypoints | {"points": made}

@@ -247,6 +247,20 @@ def test_seeds_can_be_forced_and_classes_mirrored(api: httpx.Client) -> None:
     assert [item["mirror"] for item in project["classes"]] == [None, "right", "left"]
 
 
+def test_spaces_around_a_name_are_no_part_of_it(api: httpx.Client) -> None:
+    classes = [{"name": "back"}, {"name": " left", "mirror": "right "}, {"name": "right", "mirror": "left "}]
+    pose = POSE | {"mirror": [["left ", "right"]]}
+    points = {"points": ["left_ear ", " right_ear", "nose"], "skeleton": [[" left_ear", "nose "]]}
+    content = coco()
+    content["categories"][0]["keypoints"] = [" left_ear", "right_ear", "nose "]
+    told = {"keypoints.json": json.dumps(content).encode()}
+    plain = created(api, labeled_files(classes=classes, attributes=[SPECIES, pose]))
+    assert [item["mirror"] for item in plain["classes"]] == [None, "right", "left"]
+    assert plain["attributes"][1] == POSE
+    for said in (points, None):
+        assert created(api, labeled_files(keypoints=said) | told)["keypoints"] == plain["keypoints"]
+
+
 def test_labels_of_a_turned_image_are_those_of_the_image_as_shown(api: httpx.Client, api_store: FileStore) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
