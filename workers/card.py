@@ -10,7 +10,7 @@ from service.requests import GenerateRequest
 from service.version import installed_version
 from workers.card_sections import escaped, label_sections, seeds_section
 from workers.formats import FORMATS, Format
-from workers.split import PARTS
+from workers.split import PARTS, Part
 from workers.tally import Tally
 
 _VERSIONS_OF = ("labelmint", "torch", "torchvision", "lpips", "numpy", "opencv-python-headless", "pillow")
@@ -155,7 +155,13 @@ class DatasetCard:
 
     def _loading(self, layout: Format[Any]) -> str:
         rows = "\n".join(f"- `{path}`: {what}" for path, what in layout.files(self.project).items())
-        return _LOADING.format(name=layout.name, rows=rows, snippet=layout.snippet(self.project))
+        return _LOADING.format(
+            name=layout.name, rows=rows, snippet=layout.snippet(self.project, self._part_with_images())
+        )
+
+    def _part_with_images(self) -> Part:
+        tally = self.tally
+        return next((part for part in PARTS if tally.parts[part] or (part == "train" and tally.seeds)), "train")
 
     def _limits(self) -> list[str]:
         limits = list(_STANDING_LIMITS)

@@ -198,12 +198,12 @@ def _files(schema: LabelSchema) -> dict[str, str]:
     return files
 
 
-def _snippet(schema: LabelSchema) -> str:
+def _snippet(schema: LabelSchema, part: Part) -> str:
     kinds = (["instances"] if schema.classes else []) + (["keypoints"] if schema.keypoints else []) or ["images"]
     lines = ["from PIL import Image", "from pycocotools.coco import COCO"]
     for kind in kinds:
-        lines += ["", f'coco = COCO("annotations/{kind}_train.json")', "for entry in coco.loadImgs(coco.getImgIds()):"]
-        lines.append('    image = Image.open("images/train/" + entry["file_name"])')
+        lines += ["", f'coco = COCO("annotations/{kind}_{part}.json")', "for entry in coco.loadImgs(coco.getImgIds()):"]
+        lines.append(f'    image = Image.open("images/{part}/" + entry["file_name"])')
         if kind == "images":
             continue
         lines.append('    for annotation in coco.loadAnns(coco.getAnnIds(entry["id"])):')

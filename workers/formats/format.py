@@ -61,8 +61,8 @@ class Format(Generic[R]):
     """The files of the zip, made while the samples pass by once; what grows with them waits on disk."""
     files: Callable[[LabelSchema], dict[str, str]]
     """Path → what lies there, in Markdown."""
-    snippet: Callable[[LabelSchema], str]
-    """Python that loads everything, run where the zip was unpacked."""
+    snippet: Callable[[LabelSchema, Part], str]
+    """Python that loads everything in one part, or in all where they lie together; run where the zip was unpacked."""
     work: Callable[[Description], Callable[[PackedSample], R]] | None = None
     """What takes most of the time, if there is such a thing: gives what is made of a sample, bytes above all, from that
     sample alone. Both can be pickled, so that other processes can do it. Without it, `members` is given None."""

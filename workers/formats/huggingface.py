@@ -46,11 +46,16 @@ def _front_matter(description: Description, parts: Sequence[Part]) -> str:
     """What the hub reads at the top of a card. Values are JSON, which YAML contains but for its pairs of escapes."""
     tasks = [_TASKS[kind] for kind in description.schema.label_kinds]
     # Said outright, so that nobody takes the pictures beside the folders for samples.
-    folders = [{"split": part, "path": f"{part}/**"} for part in parts]
+    folders = [{"split": _name_of(part), "path": f"{part}/**"} for part in parts]
     configs = [{"config_name": "default", "data_files": folders}]
     facts = {"pretty_name": description.name, "task_categories": tasks, "tags": ["synthetic"], "configs": configs}
     lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}\n" for name, value in facts.items()]
     return f"---\n{''.join(lines)}---\n\n"
+
+
+def _name_of(part: Part) -> str:
+    """What the library calls a part, whether it goes by the folders or by the card."""
+    return "validation" if part == "val" else part
 
 
 def _files(schema: LabelSchema) -> dict[str, str]:
@@ -63,10 +68,11 @@ def _files(schema: LabelSchema) -> dict[str, str]:
     return files
 
 
-def _snippet(schema: LabelSchema) -> str:
+def _snippet(schema: LabelSchema, part: Part) -> str:
     lines = ["import json"] if schema.depth else []
     lines += ["import numpy as np", "from datasets import load_dataset", "", *lines_of_scale(schema)]
-    lines += ['for row in load_dataset("imagefolder", data_dir=".", split="train"):', '    image = row["image"]']
+    lines += [f'for row in load_dataset("imagefolder", data_dir=".", split="{_name_of(part)}"):']
+    lines += ['    image = row["image"]']
     return "\n".join(lines + lines_of_labels(schema, 'row["mask"]', 'row["depth"]'))
 
 

@@ -7,6 +7,7 @@ from service.requests import DatasetFormat
 from workers.formats.format import Description, Enclosures, Format, Worked, enclosed
 from workers.formats.members import Member, Spool
 from workers.formats.metadata import lines_of_labels, lines_of_scale, metadata_line
+from workers.split import Part
 
 
 def _members(samples: Iterable[Worked[None]], description: Description, enclosures: Enclosures) -> Iterator[Member]:
@@ -36,7 +37,7 @@ def _files(schema: LabelSchema) -> dict[str, str]:
     return files
 
 
-def _snippet(schema: LabelSchema) -> str:
+def _snippet(schema: LabelSchema, part: Part) -> str:  # noqa: ARG001
     lines = ["import json", "import numpy as np", "from PIL import Image", "", *lines_of_scale(schema)]
     lines += ['for line in open("metadata.jsonl"):', "    row = json.loads(line)"]
     lines += ['    image = np.array(Image.open(row["file_name"]))']

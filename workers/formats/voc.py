@@ -19,6 +19,7 @@ from workers.formats.metadata import metadata_line
 from workers.formats.regions import SMALLEST_REGION, Region, regions
 from workers.image_files import file_as_jpeg
 from workers.png import read_mask
+from workers.split import Part
 from workers.tars import PackedSample
 
 _HOME = "VOCdevkit/VOC2007"
@@ -147,14 +148,14 @@ def _files(schema: LabelSchema) -> dict[str, str]:
     return files
 
 
-def _snippet(schema: LabelSchema) -> str:  # noqa: ARG001
+def _snippet(schema: LabelSchema, part: Part) -> str:  # noqa: ARG001
     return "\n".join(
         (
             "from torchvision.datasets import VOCDetection, VOCSegmentation",
             "",
-            'for image, mask in VOCSegmentation(".", year="2007", image_set="train"):',
+            f'for image, mask in VOCSegmentation(".", year="2007", image_set="{part}"):',
             "    assert image.size == mask.size",
-            'for image, annotation in VOCDetection(".", year="2007", image_set="train"):',
+            f'for image, annotation in VOCDetection(".", year="2007", image_set="{part}"):',
             '    objects = annotation["annotation"].get("object", [])',
         )
     )

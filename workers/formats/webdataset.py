@@ -8,6 +8,7 @@ from service.requests import DatasetFormat
 from workers.formats.format import Description, Enclosures, Format, Worked, enclosed
 from workers.formats.members import Member, Spool
 from workers.formats.metadata import depth_line, lines_of_scale
+from workers.split import Part
 from workers.tars import PackedSample, ShardWriter
 
 _MOST_SAMPLES = 1000
@@ -80,10 +81,10 @@ def _files(schema: LabelSchema) -> dict[str, str]:
     return files | ({"classes.txt": "a class a line; the first one is value 0"} if schema.classes else {})
 
 
-def _snippet(schema: LabelSchema) -> str:
+def _snippet(schema: LabelSchema, part: Part) -> str:
     lines = ["import glob, io, json", "import numpy as np", "import webdataset", "from PIL import Image", ""]
     lines += lines_of_scale(schema)
-    lines += ['dataset = webdataset.WebDataset(sorted(glob.glob("train-*.tar")), shardshuffle=False)']
+    lines += [f'dataset = webdataset.WebDataset(sorted(glob.glob("{part}-*.tar")), shardshuffle=False)']
     lines += ['for sample in dataset.rename(image="image.png;image.jpg;image.webp"):']
     lines += ['    image = Image.open(io.BytesIO(sample["image"]))', '    facts = json.loads(sample["json"])']
     if schema.classes:

@@ -162,14 +162,14 @@ def _files(schema: LabelSchema) -> dict[str, str]:
     return files
 
 
-def _snippet(schema: LabelSchema) -> str:
+def _snippet(schema: LabelSchema, part: Part) -> str:
     lines = ["from pathlib import Path", ""]
     if schema.classes:
-        lines += ['for path in sorted(Path("labels/train").glob("*.txt")):', "    for line in path.open():"]
+        lines += [f'for path in sorted(Path("labels/{part}").glob("*.txt")):', "    for line in path.open():"]
         lines += ["        number, *corners = line.split()"]
         lines += ["        outline = [(float(x), float(y)) for x, y in zip(corners[::2], corners[1::2])]"]
     if schema.keypoints:
-        lines += [f'for path in sorted(Path("{_pose_folder(schema)}/train").glob("*.txt")):']
+        lines += [f'for path in sorted(Path("{_pose_folder(schema)}/{part}").glob("*.txt")):']
         lines += ["    for line in path.open():"]
         lines += ["        number, x, y, width, height, *points = map(float, line.split())"]
         lines += ["        points = list(zip(points[::3], points[1::3], points[2::3]))"]

@@ -42,7 +42,7 @@ def test_a_card_tells_how_the_dataset_was_made_and_what_it_holds(packing_world: 
         "The labels are predictions.",
     ):
         assert line in card
-    assert all(FORMATS[layout].snippet(EVERY_KIND) in card for layout in DatasetFormat)
+    assert all(FORMATS[layout].snippet(EVERY_KIND, "train") in card for layout in DatasetFormat)
 
 
 def test_names_of_a_card_are_shown_as_they_are(packing_world: PackingWorld) -> None:
@@ -97,6 +97,6 @@ def test_a_card_says_what_could_not_be_delivered(packing_world: PackingWorld) ->
 @pytest.mark.parametrize("layout", list(DatasetFormat))
 def test_the_documentation_shows_each_format_as_its_card_does(layout: DatasetFormat) -> None:
     page = (Path(__file__).parents[3] / "docs" / "formats.md").read_text()
-    assert f"```python\n{FORMATS[layout].snippet(EVERY_KIND)}\n```" in page
+    assert f"```python\n{FORMATS[layout].snippet(EVERY_KIND, 'train')}\n```" in page
     for path in FORMATS[layout].files(EVERY_KIND):
         assert path.removesuffix(" …").rpartition("/")[2] in page

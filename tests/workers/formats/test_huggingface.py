@@ -51,7 +51,7 @@ def test_the_card_begins_with_what_the_hub_reads(packing_world: PackingWorld, tm
     facts = yaml.safe_load(header)
     assert facts["pretty_name"] == "Shapes & sizes"
     assert "keypoint-detection" in facts["task_categories"]
-    assert [entry["split"] for entry in facts["configs"][0]["data_files"]] == ["train", "val", "test"]
+    assert [entry["split"] for entry in facts["configs"][0]["data_files"]] == ["train", "validation", "test"]
     assert card.lstrip().startswith("# Shapes & sizes")
 
 

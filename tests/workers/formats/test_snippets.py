@@ -13,6 +13,7 @@ from service.label_schema import DepthSchema, LabelSchema
 from service.requests import DatasetFormat, GenerateRequest, ImageFormat, Split
 from tests.workers.packing import EVERY_KIND, PROJECT, PackingWorld
 from workers.formats import FORMATS
+from workers.split import Part, part_of
 
 SCHEMAS = {
     "every kind": EVERY_KIND,
@@ -57,12 +58,34 @@ def test_every_card_tells_how_to_load_its_zip(
     job, _ = packing_world.packed(request, schema)
     for layout in formats:
         folder = packing_world.unpacked(job, layout, tmp_path / layout)
-        snippet = FORMATS[layout].snippet(schema)
-        assert snippet in (folder / "README.md").read_text()
         monkeypatch.chdir(folder)
-        loaded: dict[str, object] = {}
-        exec(compile(snippet, f"{layout} snippet", "exec"), loaded)  # noqa: S102
-        assert loaded.keys() & LOADED[layout], "the loop was never entered"
+        assert_loads(folder, layout, schema, "train")
+
+
+@pytest.mark.parametrize(
+    ("split", "part"), [(Split(train=0.0, val=1.0), "val"), (Split(train=0.01, val=0.0, test=0.99), "test")]
+)
+def test_a_card_loads_a_part_that_has_images(
+    packing_world: PackingWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: Split, part: Part
+) -> None:
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    assert {part_of(index, split) for index in range(3)} == {part}
+    job, _ = packing_world.packed(
+        GenerateRequest(project_id=PROJECT, count=3, formats=list(DatasetFormat), split=split)
+    )
+    for layout in DatasetFormat:
+        folder = packing_world.unpacked(job, layout, tmp_path / layout)
+        monkeypatch.chdir(folder)
+        assert_loads(folder, layout, EVERY_KIND, part)
+
+
+def assert_loads(folder: Path, layout: DatasetFormat, schema: LabelSchema, part: Part) -> None:
+    """Runs what the card of a zip, unpacked where we are, says of loading one part."""
+    snippet = FORMATS[layout].snippet(schema, part)
+    assert snippet in (folder / "README.md").read_text()
+    loaded: dict[str, object] = {}
+    exec(compile(snippet, f"{layout} snippet", "exec"), loaded)  # noqa: S102
+    assert loaded.keys() & LOADED[layout], "the loop was never entered"
 
 
 DOCUMENTATION = (Path(__file__).parents[3] / "docs" / "formats.md").read_text()
