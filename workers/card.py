@@ -145,7 +145,7 @@ class DatasetCard:
         if request.balance is not None:
             wishes = [f"{count} with {value}" for value, count in request.balance.classes.items()]
             wishes += [
-                f"{wish.samples} with {wish.min_share:.1%} of {name} or more"
+                f"{wish.samples} with {100 * wish.min_share:g}% of {name} or more"
                 for name, wish in request.balance.coverage.items()
             ]
             outcome = "all met" if not tally.unmet else f"{tally.unmet} images do not show what was wished of them"

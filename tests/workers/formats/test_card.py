@@ -34,7 +34,7 @@ def test_a_card_tells_how_the_dataset_was_made_and_what_it_holds(packing_world: 
         "| parts | train 16, val 4 |",
         "| augmentation | HorizontalFlip (p = 0.25) |",
         "| versions | 2 of each sample |",
-        "| balance | 3 with small; 2 with 10.0% of disc, red or more: 1 images do not show what was wished of them |",
+        "| balance | 3 with small; 2 with 10% of disc, red or more: 1 images do not show what was wished of them |",
         "| 1 | disc, red | `#c02020` |",
         "| left end | 0 | 16 | 4 |",
         "| tone | not known | 5 |",
@@ -43,6 +43,13 @@ def test_a_card_tells_how_the_dataset_was_made_and_what_it_holds(packing_world: 
     ):
         assert line in card
     assert all(FORMATS[layout].snippet(EVERY_KIND, "train") in card for layout in DatasetFormat)
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.0004, "0.04%"), (0.07, "7%"), (0.125, "12.5%")])
+def test_a_small_share_that_was_wished_is_told(packing_world: PackingWorld, share: float, told: str) -> None:
+    balance = {"coverage": {"disc, red": {"samples": 2, "min_share": share}}}
+    packing_world.packed(GenerateRequest.model_validate({"project_id": PROJECT, "count": 4, "balance": balance}))
+    assert f"2 with {told} of disc, red or more" in packing_world.store.read(dataset_key("job", "card.md")).decode()
 
 
 def test_names_of_a_card_are_shown_as_they_are(packing_world: PackingWorld) -> None:
