@@ -260,7 +260,8 @@ class Labeler(nn.Module):
 
     def standardise_uncertainty(self, kinds: dict[str, Tensor]) -> None:
         """Take median and spread of each kind's uncertainty from those (N,) of random samples."""
-        facts = [median_and_spread(kinds[kind].float()) for kind in self.kinds]
+        units = {DEPTH: float(self.depth_scale)}
+        facts = [median_and_spread(kinds[kind].float(), units.get(kind, 1.0)) for kind in self.kinds]
         self.kind_median.copy_(torch.tensor([median for median, _ in facts]))
         self.kind_spread.copy_(torch.tensor([spread for _, spread in facts]))
 

@@ -10,6 +10,7 @@ from service.requests import GenerateRequest
 from service.version import installed_version
 from workers.card_sections import escaped, label_sections, seeds_section
 from workers.formats import FORMATS, Format
+from workers.formats.metadata import significant
 from workers.split import PARTS, Part
 from workers.tally import Tally
 
@@ -90,9 +91,11 @@ class DatasetCard:
     def _totals(self) -> dict[str, Any]:
         tally, schema = self.tally, self.project
         totals: dict[str, Any] = {
-            "mean_uncertainty": round(tally.mean_uncertainty(), 6),
+            "mean_uncertainty": significant(tally.mean_uncertainty()),
             "mean_uncertainties": {
-                kind: round(tally.mean_uncertainty(kind), 6) for kind in sorted(tally.uncertainty_sums) if kind != "all"
+                kind: significant(tally.mean_uncertainty(kind))
+                for kind in sorted(tally.uncertainty_sums)
+                if kind != "all"
             },
             "uncertainty_histogram": {
                 "from": tally.uncertainty.first,
@@ -118,7 +121,7 @@ class DatasetCard:
                 for point, counts in zip(schema.points, tally.points, strict=True)
             }
         if schema.depth and tally.depth_steps:
-            totals["depth_range"] = [round(steps * schema.depth.scale, 6) for steps in tally.depth_steps]
+            totals["depth_range"] = [significant(steps * schema.depth.scale) for steps in tally.depth_steps]
         if schema.attributes:
             described = zip(schema.attributes, tally.attributes, strict=True)
             totals["attribute_counts"] = {

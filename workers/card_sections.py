@@ -96,6 +96,6 @@ def _uncertainty(histogram: Histogram, mean: float, kinds: int) -> str:
     for place, count in enumerate(histogram.counts):
         start = histogram.first + place * histogram.width
         bar = "█" * -(-count * _BAR // highest)
-        rows.append(f"{start:8.4f} – {start + histogram.width:8.4f}  {count:9d}  {bar}".rstrip() + "\n")
+        rows.append(f"{start:10.4g} – {start + histogram.width:10.4g}  {count:9d}  {bar}".rstrip() + "\n")
     unit = "The kinds of labels together; 0 is usual, more is worse" if kinds > 1 else "How much the members disagreed"
-    return f"## Uncertainty\n{unit}; {mean:.4f} on average. Samples from … to:\n```\n{''.join(rows)}```\n"
+    return f"## Uncertainty\n{unit}; {mean:.4g} on average. Samples from … to:\n```\n{''.join(rows)}```\n"

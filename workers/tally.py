@@ -34,9 +34,11 @@ class Histogram:
     """
 
     BINS = 10
+    NARROWEST = 2.0**-80
+    """Below the uncertainty of depths in any unit that a project may have."""
 
     def __init__(self) -> None:
-        self.width = 2.0**-20
+        self.width = self.NARROWEST
         self._counts: Counter[int] = Counter()
 
     def add(self, value: float) -> None:

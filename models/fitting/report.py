@@ -38,6 +38,11 @@ def number(value: float | None, digits: int = 4) -> float | None:
     return None if value is None or not math.isfinite(value) else round(float(value), digits)
 
 
+def in_unit(value: float) -> float | None:
+    """A figure in the unit of depth as JSON has it: to four significant digits, however small the unit makes it."""
+    return float(f"{value:.4g}") if math.isfinite(value) else None
+
+
 def image_figures(
     predicted: StackedLabels, truth: StackedLabels, index: int, names: LabelNames, side: int
 ) -> dict[str, Any]:
@@ -91,7 +96,7 @@ def held_out_figures(
         figures[KEYPOINTS] = _of_points(said.keypoints, truth.keypoints, names.points, side)
     if said.depth is not None and truth.depth is not None:
         rmse, relative = depth_errors(said.depth, truth.depth)
-        figures[DEPTH] = {"rmse": number(rmse), "abs_rel": number(relative)}
+        figures[DEPTH] = {"rmse": in_unit(rmse), "abs_rel": number(relative)}
     if said.attributes is not None and truth.attributes is not None:
         figures[CLASS] = {
             name: _of_attribute(said.attributes[:, i], truth.attributes[:, i], _column(held_out, i), values)

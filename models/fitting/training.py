@@ -20,6 +20,9 @@ from models.heads.segmentation import IGNORED
 from models.labeler import VISIBILITIES, HeadOutputs, Labeler, LabelerArchitecture
 from models.labels import LabelLayout
 
+SMALLEST_DEPTH_SPREAD = 1e-6
+"""Standard deviation of the seeds' known depths, as a share of their mean: in some units, all of them are small."""
+
 DEPTH_WEIGHTS = (0.25, 4.0)
 """Least and most that a pixel's depth counts beside one of mean depth: without bounds, a few pixels of almost no depth
 would be all that is learnt from."""
@@ -81,8 +84,9 @@ def _untrained(
     if depth is not None:
         of_rows = depth[rows.to(depth.device)]
         known = of_rows[~of_rows.isnan()]
-        labeler.depth_center.copy_(known.mean() if known.numel() else torch.zeros(()))
-        labeler.depth_scale.copy_(known.std(correction=0).clamp(min=1e-6) if known.numel() else torch.ones(()))
+        if known.numel():
+            labeler.depth_center.copy_(known.mean())
+            labeler.depth_scale.copy_(known.std(correction=0).clamp(min=SMALLEST_DEPTH_SPREAD * known.abs().mean()))
     return labeler
 
 

@@ -15,6 +15,7 @@ WORST_SHARE = 10
 SEGMENTATION, KEYPOINTS, DEPTH, CLASS = "segmentation", "keypoints", "depth", "class"
 
 SMALLEST_SPREAD = 1e-6
+"""In nats, pixels, or standard deviations of the seeds' depth."""
 
 
 def kinds_of(layout: LabelLayout) -> tuple[str, ...]:
@@ -34,12 +35,12 @@ def mean_of_worst(values: Tensor) -> Tensor:
     return flat.topk(max(1, flat.shape[1] // WORST_SHARE), dim=1).values.mean(dim=1)
 
 
-def median_and_spread(values: Tensor) -> tuple[float, float]:
+def median_and_spread(values: Tensor, unit: float = 1.0) -> tuple[float, float]:
     """The median of (N,) values and their mean distance from it, in which a long tail counts less than in a standard
-    deviation."""
+    deviation; at least `SMALLEST_SPREAD` of `unit`."""
     wide = values.double()
     median = wide.quantile(0.5)
-    return float(median), max(float((wide - median).abs().mean()), SMALLEST_SPREAD)
+    return float(median), max(float((wide - median).abs().mean()), SMALLEST_SPREAD * unit)
 
 
 def combine(kinds: dict[str, Tensor], median: Tensor, spread: Tensor) -> Tensor:

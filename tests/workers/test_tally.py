@@ -24,7 +24,7 @@ def test_a_histogram_counts_every_number_in_any_order(largest: float) -> None:
     borders = np.arange(Histogram.BINS + 1) * one.width
     assert one.counts == np.histogram(numbers, borders)[0].tolist()
     assert sum(one.counts) == 402
-    assert one.width == 2.0**-20 or sum(one.counts[Histogram.BINS // 2 :])  # no wider than it has to be
+    assert one.width == Histogram.NARROWEST or sum(one.counts[Histogram.BINS // 2 :])  # no wider than it has to be
 
 
 def test_a_histogram_takes_numbers_on_both_sides_of_zero() -> None:

@@ -16,7 +16,7 @@ from service.requests import DatasetFormat
 from workers.formats.categories import OBJECT, categories, object_box
 from workers.formats.format import Description, Enclosures, Format, Worked, enclosed
 from workers.formats.members import Member, Spool
-from workers.formats.metadata import named_attributes
+from workers.formats.metadata import named_attributes, significant
 from workers.formats.regions import regions
 from workers.formats.runs import encode_classes
 from workers.png import read_mask
@@ -59,7 +59,7 @@ class _Work:
         row: Row = {"id": facts.index, "width": side, "height": side, "file_name": _image_file(sample)}
         row |= {} if sample.depth is None else {"depth_file_name": _depth_file(sample)}
         row |= {"origin": facts.origin, "source": facts.source, "version": facts.version}
-        row |= {"uncertainty": round(facts.uncertainty, 6)}
+        row |= {"uncertainty": significant(facts.uncertainty)}
         return row | ({"attributes": named_attributes(facts, schema)} if schema.attributes else {})
 
     def _classes(self, image: int, mask: npt.NDArray[np.uint8]) -> Rows:

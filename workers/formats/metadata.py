@@ -12,8 +12,8 @@ def metadata_row(sample: PackedSample, part: Part, schema: LabelSchema, files: d
     """One row. `files` are the paths of its files by column name; kinds that the project lacks have no column."""
     facts = sample.facts
     row: dict[str, Any] = {"index": facts.index, **files, "split": part, "origin": facts.origin}
-    row |= {"source": facts.source, "version": facts.version, "uncertainty": round(facts.uncertainty, 6)}
-    row["uncertainties"] = {kind: round(value, 6) for kind, value in facts.kinds.items()}
+    row |= {"source": facts.source, "version": facts.version, "uncertainty": significant(facts.uncertainty)}
+    row["uncertainties"] = {kind: significant(value) for kind, value in facts.kinds.items()}
     if facts.class_pixels is not None:
         names = [entry.name for entry in schema.classes]
         row["coverage"] = dict(zip(names, coverage(facts), strict=True))
@@ -27,6 +27,11 @@ def metadata_row(sample: PackedSample, part: Part, schema: LabelSchema, files: d
 def metadata_line(sample: PackedSample, part: Part, schema: LabelSchema, files: dict[str, str]) -> bytes:
     """One row as a line of JSON."""
     return json.dumps(metadata_row(sample, part, schema, files)).encode() + b"\n"
+
+
+def significant(value: float) -> float:
+    """A figure to six significant digits: those of depth are in its unit, in which all of them may be small."""
+    return float(f"{value:.6g}")
 
 
 def named_attributes(facts: SampleFacts, schema: LabelSchema) -> dict[str, str | None]:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from models.bundle import GeneratorBundle
 from models.fitting import FitSettings, LabelNames, StackedLabels
-from models.fitting.cross_validation import cross_validate, fold_count
+from models.fitting.cross_validation import HeldOut, cross_validate, fold_count
 from models.fitting.fit import Learnt, learn
 from models.fitting.pilots import draw_pilots
 from models.fitting.report import examples, held_out_figures
@@ -68,6 +68,24 @@ def test_new_samples_are_labeled_far_better_than_by_chance(tiny_bundle: Generato
     if layout.attributes:
         assert 0.4 < truth.attributes.mean() < 0.6
         assert accuracy(labels.attributes, truth.attributes) > 0.75
+
+
+def test_depth_is_learnt_whatever_its_unit_is(tiny_bundle: GeneratorBundle) -> None:
+    """In metres, heights under a microscope differ by billionths."""
+    seeds, new = subjects(tiny_bundle, 40), subjects(tiny_bundle, 60, seed=1000)
+    rows, features = torch.arange(40), SeedFeatures(tiny_bundle, seeds.codes)
+    errors, spreads = [], []
+    for unit in (1.0, 1e-9, 1e15):
+        layout = LabelLayout(classes=3, depth=(0.0, 10.0 * unit))
+        stacked = StackedLabels(seeds.labels.masks, None, seeds.labels.depth * np.float32(unit), None)
+        tensors = stacked.tensors(tiny_bundle.device)
+        labeler = train_labeler(features, tensors, rows, layout, None, SETTINGS, lambda _: None)
+        labels = said(tiny_bundle, labeler, new.codes)
+        errors.append(depth_errors(labels.depth / unit, new.labels.depth)[0])
+        draw_pilots(tiny_bundle, labeler, replace(QUICK, pilots=((1.0, 64),)), lambda _: None)
+        spreads.append(float(labeler.kind_spread[1]) / unit)
+    assert errors == pytest.approx([errors[0]] * 3, rel=0.01)
+    assert spreads == pytest.approx([spreads[0]] * 3, rel=0.05)
 
 
 def test_what_is_not_known_teaches_nothing(tiny_bundle: GeneratorBundle) -> None:
@@ -221,6 +239,14 @@ def test_pilots_standardise_the_kinds_and_set_the_thresholds(tiny_bundle: Genera
     kept = (labels.uncertainty <= labeler.discard_threshold(0.3, 1.0)).float().mean()
     assert 0.6 < float(kept) < 0.8
     assert labeler.discard_threshold(0.3, 0.2) < labeler.discard_threshold(0.3, 1.0)
+
+
+def test_the_error_of_depth_is_told_in_its_unit_however_small() -> None:
+    depth = np.array([[[2e-9, 4e-9]]], np.float32)
+    said_of_it, truth = (StackedLabels(None, None, values, None) for values in (depth * np.float32(1.5), depth))
+    held_out = HeldOut(np.array([0]), 1, said_of_it, None, None, {"depth": np.array([0.1], np.float32)})
+    figures = held_out_figures(held_out, truth, LabelNames(), 2)
+    assert figures["depth"] == {"rmse": 1.581e-9, "abs_rel": 0.5}
 
 
 def test_examples_are_counted_by_hand() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 from service.label_schema import Attribute, DepthSchema, Keypoint, KeypointSchema, LabelSchema
 from service.records import dataset_key, labeler_key
 from service.requests import DatasetFormat, GenerateRequest
-from tests.workers.packing import EVERY_KIND, FIT, PROJECT, PackingWorld
+from tests.workers.packing import EVERY_KIND, FIT, PROJECT, SCALE, PackingWorld, draw
 from workers.formats import FORMATS
+from workers.package import make_dataset
 
 REQUEST = {
     "project_id": PROJECT,
@@ -43,6 +45,35 @@ def test_a_card_tells_how_the_dataset_was_made_and_what_it_holds(packing_world: 
     ):
         assert line in card
     assert all(FORMATS[layout].snippet(EVERY_KIND, "train") in card for layout in DatasetFormat)
+
+
+def test_figures_in_a_small_unit_are_told(packing_world: PackingWorld) -> None:
+    """In metres, heights under a microscope differ by billionths."""
+    depth = DepthSchema(unit="m", scale=SCALE * 1e-9, minimum=1e-9, maximum=4e-9)
+    schema = LabelSchema(depth=depth)
+    packing_world.put_project(schema)
+    packed = [draw(index, schema).packed for index in range(4)]
+    facts = [replace(each.facts, uncertainty=2e-10, kinds={"depth": 2e-10}) for each in packed]
+    request = GenerateRequest(project_id=PROJECT, count=4, formats=[DatasetFormat.PNG, DatasetFormat.COCO])
+    bench = packing_world.bench("job", request)
+    samples = [replace(each, facts=of_each) for each, of_each in zip(packed, facts, strict=True)]
+    packing_world.put_shards("job", samples, 1, shard_size=4)
+    make_dataset(bench)
+    png, coco = (
+        zipfile.ZipFile(BytesIO(packing_world.store.read(dataset_key("job", f"{name}.zip"))))
+        for name in ("png", "coco")
+    )
+    dataset = json.loads(png.read("dataset.json"))
+    assert dataset["depth_range"] == pytest.approx([1e-9, 4e-9], rel=0.01)
+    assert (dataset["mean_uncertainty"], dataset["mean_uncertainties"]) == (2e-10, {"depth": 2e-10})
+    histogram = dataset["uncertainty_histogram"]
+    assert histogram["counts"].index(4) * histogram["bin_width"] == pytest.approx(2e-10, rel=0.2)
+    assert "2e-10 on average" in png.read("README.md").decode()
+    for line in png.read("metadata.jsonl").splitlines():
+        row = json.loads(line)
+        assert (row["uncertainty"], row["uncertainties"]) == (2e-10, {"depth": 2e-10})
+    images = json.loads(coco.read("annotations/images_train.json"))["images"]
+    assert [entry["uncertainty"] for entry in images] == [2e-10] * 4
 
 
 @pytest.mark.parametrize(("share", "told"), [(0.0004, "0.04%"), (0.07, "7%"), (0.125, "12.5%")])
