@@ -33,8 +33,9 @@ class Readiness(BaseModel):
 
 
 @router.get("/healthz", summary="Liveness")
-def health() -> Health:
+async def health() -> Health:
     """200 as long as the process answers."""
+    # Not in one of the threads that other answers may keep waiting for Redis or the store, all of them.
     return Health()
 
 

@@ -3,6 +3,9 @@
 import errno
 import os
 import re
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +22,12 @@ from service.records import GeneratorRecord
 from service.settings import Settings
 from service.stores import FileStore
 from tests.service.jobs import make_generator, make_job
+from tests.service.processes import api_process
 from tests.service.uploads import good_files, post_files
 
 PROBLEM = "application/problem+json"
+THREADS = 40
+"""So many answers that are not `async` does the framework work on at once."""
 
 
 def client_of(settings: Settings, **changes: Any) -> TestClient:
@@ -147,6 +153,20 @@ def test_without_redis_the_service_says_so(settings: Settings, store: FileStore)
     assert metrics.status_code == 200
     assert 'labelmint_http_requests_total{method="POST",route="/generate",status="503"} 1.0' in metrics.text
     assert "labelmint_jobs" not in metrics.text
+
+
+def test_who_waits_for_redis_does_not_keep_the_service_from_being_alive(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        mute = socket.create_server(("127.0.0.1", 0), backlog=100)
+        api = stack.enter_context(api_process(tmp_path, f"redis://127.0.0.1:{mute.getsockname()[1]}/0"))
+        waiting = stack.enter_context(ThreadPoolExecutor(THREADS))
+        with mute:
+            for _ in range(THREADS):
+                waiting.submit(httpx.get, f"{api.url}/readyz", timeout=60)
+            held = [mute.accept()[0] for _ in range(THREADS)]
+            assert httpx.get(f"{api.url}/healthz", timeout=10).status_code == 200
+        for connection in held:
+            connection.close()
 
 
 def test_without_a_store_the_service_says_so(settings: Settings, tmp_path: Path) -> None:
