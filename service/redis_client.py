@@ -11,11 +11,21 @@ def connect(url: str) -> redis.Redis:
     Replies are bytes, as RQ needs them. A broken connection is made anew a few times before a command fails with
     `redis.exceptions.ConnectionError` or `TimeoutError`.
     """
+    # Connections by a Unix socket know no such option, nor need it.
+    keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}
     return redis.Redis.from_url(
         url,
         socket_connect_timeout=2,
         socket_timeout=10,
-        socket_keepalive=True,
         health_check_interval=30,
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), retries=3),
+        **keepalive,
     )
+
+
+def check_url(url: str) -> None:
+    """Raises `ValueError` unless `connect` makes a client of `url` that can try to reach a server."""
+    try:
+        connect(url).connection_pool.make_connection()  # which sends nothing yet, but looks at what follows the ?
+    except TypeError as error:
+        raise ValueError("Redis URL has an option after the ? that there is not") from error

@@ -6,7 +6,9 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from redis.connection import parse_url
+
+from service.redis_client import check_url
+from service.stores.s3 import check_endpoint
 
 
 class Settings(BaseSettings):
@@ -22,7 +24,8 @@ class Settings(BaseSettings):
         default=None, description="The same server as clients reach it, for downloads"
     )
 
-    host: str = "127.0.0.1"
+    # An empty one would mean every address of the machine.
+    host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=8000, ge=0, le=65535, description="0 picks a free port")
     data_dir: Path = Field(default=Path("./data"), description="Where `up`, `demo` and workers keep local files")
     workers: int = Field(default=1, ge=1, le=64, description="Workers that `labelmint up` starts")
@@ -72,7 +75,14 @@ class Settings(BaseSettings):
     def _redis_has_an_address(cls, url: str | None) -> str | None:
         if url is not None:
             # Raises ValueError, which whoever connects later would otherwise have to expect.
-            parse_url(url)  # type: ignore[no-untyped-call]
+            check_url(url)
+        return url
+
+    @field_validator("s3_endpoint_url", "s3_public_endpoint_url")
+    @classmethod
+    def _s3_has_an_address(cls, url: str | None) -> str | None:
+        if url is not None:
+            check_endpoint(url)  # for the same reason
         return url
 
 

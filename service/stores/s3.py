@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from urllib.parse import urlsplit
 
 import boto3
 from boto3.exceptions import Boto3Error
@@ -14,6 +15,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.response import StreamingBody
+from botocore.utils import is_valid_endpoint_url, is_valid_ipv6_endpoint_url
 
 from service.stores.keys import check_folder, check_key, check_prefix, check_range
 from service.stores.protocol import ObjectMissing, StoredObject, StoreUnavailable
@@ -26,6 +28,17 @@ _DELETE_BATCH = 1000
 _CHUNK = 1 << 18
 _ATTEMPTS = 5
 _MISSING = {"NoSuchKey", "404", "NotFound"}
+
+
+def check_endpoint(url: str) -> None:
+    """Raises `ValueError` unless `url` can be the address of a server, as boto3 sees it."""
+    parts = urlsplit(url)
+    named = is_valid_endpoint_url(url) or is_valid_ipv6_endpoint_url(url)
+    if not named or parts.scheme not in ("http", "https") or parts.port == 0:
+        raise ValueError(
+            "the URL of an S3 server starts with http:// or https://, and the name of its host has letters, digits, "
+            "dots and hyphens only"
+        )
 
 
 class S3Store:

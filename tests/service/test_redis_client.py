@@ -1,0 +1,41 @@
+"""How the service reaches Redis, and which addresses it refuses."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import redis as redis_client
+
+from service.embedded_redis import _server_binary
+from service.redis_client import check_url, connect
+from tests.workers.processes import wait_for
+
+
+def test_a_server_may_listen_on_a_unix_socket(tmp_path: Path) -> None:
+    socket = tmp_path / "redis.sock"
+    options = ["--port", "0", "--unixsocket", str(socket), "--dir", str(tmp_path), "--save", ""]
+    server = subprocess.Popen([str(_server_binary()), *options], stdout=subprocess.DEVNULL)
+    url = f"unix://{socket}"
+    check_url(url)
+    client = connect(url)
+
+    def answers() -> bool:
+        try:
+            return bool(client.ping())
+        except redis_client.ConnectionError:
+            return False
+
+    try:
+        wait_for(answers, 15, "the server answers")
+    finally:
+        client.close()
+        server.kill()
+        server.wait()
+
+
+@pytest.mark.parametrize(
+    "url", ["", "127.0.0.1:6379", "redis://h:port", "redis://h/0?nothing=1", "unix:///s?nothing=1"]
+)
+def test_an_address_that_makes_no_sense_is_refused(url: str) -> None:
+    with pytest.raises(ValueError):
+        check_url(url)
