@@ -13,6 +13,7 @@ from labelmint.generator_import import import_checkpoint
 from labelmint.publish import publish
 from labelmint.user_error import (
     UserError,
+    folder_or_error,
     outages_as_errors,
     redis_url_or_error,
     settings_or_error,
@@ -100,6 +101,7 @@ def worker(parent: _Parent = None) -> None:
     settings = settings_or_error()
     redis_url = redis_url_or_error(settings)
     store_or_error(settings)
+    folder_or_error(settings.data_dir)
     if parent is not None:
         die_with_parent(parent)
 
@@ -108,11 +110,11 @@ def worker(parent: _Parent = None) -> None:
     from workers.worker import work
 
     configure_logging()
-    try:
-        prepare_in_child(settings)
-    except RuntimeError as failure:
-        raise UserError(str(failure)) from None
     with outages_as_errors():
+        try:
+            prepare_in_child(settings)
+        except RuntimeError as failure:
+            raise UserError(str(failure)) from None
         work(settings, connect(redis_url))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from pydantic import ValidationError
 from redis.exceptions import RedisError
@@ -37,12 +38,17 @@ def store_or_error(settings: Settings) -> Store:
 
 
 def folder_or_error(folder: Path, setting: str = "LABELMINT_DATA_DIR") -> Path:
-    """The folder, made if need be. Raises `UserError` naming the `setting` it comes from if there cannot be one."""
+    """The folder, made if need be. Raises `UserError` naming the `setting` it comes from if there cannot be one, or if
+    nothing can be written in it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as refusal:
         raise UserError(f"{setting}: {folder} cannot be made a folder: {refusal.strerror}") from None
-    return folder
+    try:
+        with TemporaryFile(dir=folder):
+            return folder
+    except OSError as refusal:
+        raise UserError(f"{setting}: {folder} cannot be written: {refusal.strerror}") from None
 
 
 @contextmanager

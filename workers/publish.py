@@ -23,7 +23,7 @@ from service.generators import find_generator
 from service.records import GeneratorRecord, generator_key, samples_file
 from service.settings import Settings
 from service.stores import open_store
-from service.stores.protocol import ObjectMissing, Store
+from service.stores.protocol import ObjectMissing, Store, StoreUnavailable
 from workers.lifeline import die_with_parent
 from workers.local_generators import FILES, WEIGHTS, file_sha256
 from workers.sample_grid import TRUNCATIONS, sample_grid
@@ -145,8 +145,9 @@ def publish_bundled(store: Store) -> None:
 def prepare_in_child(settings: Settings) -> None:
     """Check the device and the weights that settings name, and publish the bundled generators, in a process of its own.
 
-    All of it calls on torch or CUDA, which a worker must not before it forks. Raises `RuntimeError` if any of it fails:
-    with the setting that is wrong and what to do, or else after the child has said on stderr what happened.
+    All of it calls on torch or CUDA, which a worker must not before it forks. Raises `StoreUnavailable`, and
+    `RuntimeError` if anything else of it fails: with the setting that is wrong and what to do, or else after the child
+    has said on stderr what happened.
     """
     fork = get_context("fork")
     refusals, refuse = fork.Pipe(duplex=False)
@@ -155,7 +156,7 @@ def prepare_in_child(settings: Settings) -> None:
         child.start()
         child.join()
         if child.exitcode != 0:
-            raise RuntimeError(refusals.recv() if refusals.poll() else "the worker cannot start")
+            raise refusals.recv() if refusals.poll() else RuntimeError("the worker cannot start")
 
 
 def _prepare(settings: Settings, refuse: Connection, parent_pid: int) -> None:
@@ -173,7 +174,11 @@ def _prepare(settings: Settings, refuse: Connection, parent_pid: int) -> None:
         remedy = "name the file where this worker finds it, or leave the setting out"
         with _named_to(refuse, "LABELMINT_INCEPTION_WEIGHTS", f"; {remedy}"):
             Inception(settings.inception_weights)
-    publish_bundled(open_store(settings.store_url, settings.s3_endpoint_url))
+    try:
+        publish_bundled(open_store(settings.store_url, settings.s3_endpoint_url))
+    except StoreUnavailable as outage:
+        refuse.send(outage)
+        raise SystemExit(1) from None
 
 
 @contextmanager
@@ -182,7 +187,7 @@ def _named_to(refuse: Connection, setting: str, remedy: str = "") -> Iterator[No
     try:
         yield
     except ValueError as refusal:
-        refuse.send(f"{setting}: {refusal}{remedy}")
+        refuse.send(RuntimeError(f"{setting}: {refusal}{remedy}"))
         raise SystemExit(1) from None
 
 

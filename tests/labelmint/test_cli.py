@@ -56,6 +56,8 @@ def test_help_names_every_command_and_loads_no_torch(tmp_path: Path) -> None:
         *((command, NO_REDIS, "LABELMINT_REDIS_URL") for command in (["up"], ["recover"], ["worker"])),
         (["up"], {"LABELMINT_DATA_DIR": __file__}, "LABELMINT_DATA_DIR"),
         (["up"], {"LABELMINT_DATA_DIR": f"{__file__}/below"}, "LABELMINT_DATA_DIR"),
+        (["worker"], NO_REDIS | {"LABELMINT_DATA_DIR": f"{__file__}/below"}, "LABELMINT_DATA_DIR"),
+        (["worker"], NO_REDIS | {"LABELMINT_DATA_DIR": "/proc"}, "LABELMINT_DATA_DIR: /proc cannot be written"),
         (["demo", "--data", __file__], {}, "--data, LABELMINT_DATA_DIR"),
     ],
 )
@@ -67,6 +69,16 @@ def test_a_mistake_is_answered_in_one_line(
     assert words in done.stderr
     assert done.stderr.startswith("Error: ")
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_worker_says_in_one_line_when_the_store_is_out(tmp_path: Path, redis_url: str, s3_endpoint: str) -> None:
+    environment = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "LABELMINT_REDIS_URL": redis_url}
+    environment |= {"LABELMINT_STORE_URL": "s3://no-such-bucket", "LABELMINT_S3_ENDPOINT_URL": s3_endpoint}
+    done = labelmint(tmp_path, "worker", LABELMINT_DEVICE="cpu", **environment)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "Error: the object store (LABELMINT_STORE_URL) cannot be used: S3 has no bucket no-such-bucket\n"
+    )
 
 
 def test_a_worker_says_when_its_device_is_not_there(tmp_path: Path, redis_url: str) -> None:
