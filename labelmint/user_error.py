@@ -27,6 +27,8 @@ def settings_or_error() -> Settings:
             for problem in invalid.errors()
         )
         raise UserError(problems) from None
+    except (OSError, UnicodeDecodeError) as refusal:
+        raise UserError(f".env cannot be read: {refusal}") from None
 
 
 def store_or_error(settings: Settings) -> Store:

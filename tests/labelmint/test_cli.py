@@ -71,6 +71,14 @@ def test_a_mistake_is_answered_in_one_line(
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_a_file_of_settings_that_cannot_be_read_is_answered_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"LABELMINT_PORT=\xff")
+    done = labelmint(tmp_path, "recover")
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: .env cannot be read: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
 def test_a_worker_says_in_one_line_when_the_store_is_out(tmp_path: Path, redis_url: str, s3_endpoint: str) -> None:
     environment = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "LABELMINT_REDIS_URL": redis_url}
     environment |= {"LABELMINT_STORE_URL": "s3://no-such-bucket", "LABELMINT_S3_ENDPOINT_URL": s3_endpoint}
