@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from labelmint.progress import LoggedProgress
 from labelmint.serving import RunningService, serving
 from labelmint.user_error import UserError, folder_or_error
 from labelmint.verify import Contents, DatasetBroken, verify_png_zip
@@ -82,7 +83,7 @@ def _generate(
         TextColumn("{task.fields[speed]}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console) as progress:
+    with LoggedProgress(*columns, console=console) as progress:
         tasks: dict[str, Any] = {}
         while job["state"] not in ("succeeded", "failed", "cancelled"):
             service.check()
