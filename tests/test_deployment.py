@@ -1,6 +1,7 @@
 """What is written for people and for containers agrees with the code."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,16 @@ def test_images_copy_what_is_there_and_do_not_run_as_root(dockerfile: Path) -> N
         assert (ROOT / source).exists()
     assert "USER labelmint" in lines
     assert any(line.startswith("HEALTHCHECK") for line in lines)
+
+
+def test_a_wheel_takes_every_file_that_the_code_reads_along() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    declared = settings["tool"]["setuptools"]["package-data"]
+    taken = {file for room, patterns in declared.items() for each in patterns for file in (ROOT / room).glob(each)}
+    rooms = settings["tool"]["mypy"]["packages"]
+    files = {path for room in rooms for path in (ROOT / room).rglob("*") if path.is_file()}
+    assert {path for path in files if path.suffix not in (".py", ".pyc")} <= taken
+    assert all((ROOT / name).is_file() for name in settings["project"]["license-files"])
 
 
 def test_constraints_pin_every_direct_requirement_exactly() -> None:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from service.label_schema import LabelClass
+from workers.typeface import extent, write
 
 PAPER = (255, 255, 255)
 INK = (32, 33, 36)
@@ -15,11 +16,6 @@ ALARM = (200, 30, 30)
 
 _LABEL_STRENGTH = 0.6
 """Share of the class colour in an overlay; the rest is the image beneath."""
-
-
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The typeface that comes with Pillow, so that a picture looks the same on every machine."""
-    return ImageFont.load_default(size)
 
 
 def cell(image: NDArray[np.uint8], side: int) -> Image.Image:
@@ -70,21 +66,20 @@ def grid(pictures: Sequence[Image.Image], columns: int, gap: int = 10) -> Image.
 
 def legend(classes: Sequence[LabelClass], width: int, size: int = 16) -> Image.Image:
     """A swatch and a name for each class, in as many lines as `width` asks for."""
-    face = font(size)
     swatch, pad, line = size + 2, 8, size + 12
     places: list[tuple[int, int]] = []
     left = top = 0
     for entry in classes:
-        extent = swatch + pad + int(face.getlength(entry.name)) + 2 * pad
-        if left and left + extent > width:
+        room = swatch + pad + int(extent(entry.name, size)) + 2 * pad
+        if left and left + room > width:
             left, top = 0, top + line
         places.append((left, top))
-        left += extent
+        left += room
     picture = Image.new("RGB", (width, top + line), PAPER)
     draw = ImageDraw.Draw(picture)
     for entry, (x, y) in zip(classes, places, strict=True):
         draw.rectangle((x, y, x + swatch, y + swatch), fill=entry.color, outline=INK)
-        draw.text((x + swatch + pad, y + swatch // 2), entry.name, INK, face, anchor="lm")
+        write(draw, (x + swatch + pad, y + swatch // 2), entry.name, INK, size, anchor="lm")
     return picture
 
 
@@ -94,8 +89,8 @@ def page(title: str, note: str, parts: Sequence[Image.Image], margin: int = 16) 
     height = margin + 56 + sum(part.height + margin for part in parts)
     sheet = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((margin, margin), title, INK, font(20))
-    draw.text((margin, margin + 28), note, FAINT, font(14))
+    write(draw, (margin, margin), title, INK, 20)
+    write(draw, (margin, margin + 28), note, FAINT, 14)
     top = margin + 56
     for part in parts:
         sheet.paste(part, (margin, top))

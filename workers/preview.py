@@ -9,9 +9,10 @@ from PIL import Image, ImageDraw
 from models.labels import ImageLabels
 from service.label_schema import LabelSchema
 from workers.label_drawing import attribute_words, label_cells
-from workers.pictures import INK, font, grid, legend, page, side_by_side
+from workers.pictures import INK, grid, legend, page, side_by_side
 from workers.png import read_depth, read_image, read_mask
 from workers.tars import PackedSample
+from workers.typeface import write
 
 SAMPLES = 20
 """How many samples a preview shows."""
@@ -41,7 +42,7 @@ def _entry(sample: PackedSample, schema: LabelSchema) -> Image.Image:
     entry = Image.new("RGB", (row.width, row.height + _CAPTION), "white")
     entry.paste(row, (0, 0))
     words = attribute_words(labels.attributes.tolist(), schema)
-    ImageDraw.Draw(entry).text((0, row.height + _CAPTION // 2), words, INK, font(14), anchor="lm")
+    write(ImageDraw.Draw(entry), (0, row.height + _CAPTION // 2), words, INK, 14, anchor="lm")
     return entry
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from models.label_quality import pck_reach
-from workers.pictures import ALARM, FAINT, INK, PAPER, font, page
+from workers.pictures import ALARM, FAINT, INK, PAPER, page
+from workers.typeface import write
 
 _WIDTH, _LINE, _NAME, _BAR = 720, 22, 240, 380
 _GOOD, _MIDDLING, _TRACK = (46, 139, 87), (214, 158, 46), (236, 238, 241)
@@ -76,7 +77,7 @@ def _text(lines: Sequence[str], color: tuple[int, int, int]) -> Image.Image:
     picture = Image.new("RGB", (_WIDTH, _LINE * len(lines) + 4), PAPER)
     draw = ImageDraw.Draw(picture)
     for number, line in enumerate(lines):
-        draw.text((0, _LINE * number + _LINE // 2), line, color, font(14), anchor="lm")
+        write(draw, (0, _LINE * number + _LINE // 2), line, color, 14, anchor="lm")
     return picture
 
 
@@ -105,17 +106,17 @@ def _bars(title: str, shares: Mapping[str, float | None]) -> Image.Image:
         title += f" (the {_BARS} lowest)"
     picture = Image.new("RGB", (_WIDTH, _LINE * (len(rows) + 1) + 6), PAPER)
     draw = ImageDraw.Draw(picture)
-    draw.text((0, _LINE // 2), title, INK, font(15), anchor="lm")
+    write(draw, (0, _LINE // 2), title, INK, 15, anchor="lm")
     for number, (name, share) in enumerate(rows, start=1):
         top = number * _LINE + 6
         middle = top + _LINE // 2 - 3
         short = name if len(name) <= 30 else f"{name[:29]}…"
-        draw.text((_NAME - 8, middle), short, INK, font(13), anchor="rm")
+        write(draw, (_NAME - 8, middle), short, INK, 13, anchor="rm")
         draw.rectangle((_NAME, top, _NAME + _BAR, top + _LINE - 8), fill=_TRACK)
         if share is not None:
             color = _GOOD if share >= _HIGH else _MIDDLING if share >= _LOW else ALARM
             draw.rectangle((_NAME, top, _NAME + max(1, round(share * _BAR)), top + _LINE - 8), fill=color)
-        draw.text((_NAME + _BAR + 8, middle), _figure(share), INK, font(13), anchor="lm")
+        write(draw, (_NAME + _BAR + 8, middle), _figure(share), INK, 13, anchor="lm")
     return picture
 
 
@@ -124,7 +125,7 @@ def _reliability(title: str, bins: Sequence[Mapping[str, float]]) -> Image.Image
     side, left, top = 200, _NAME, _LINE + 8
     picture = Image.new("RGB", (_WIDTH, top + side + _LINE), PAPER)
     draw = ImageDraw.Draw(picture)
-    draw.text((0, _LINE // 2), title, INK, font(15), anchor="lm")
+    write(draw, (0, _LINE // 2), title, INK, 15, anchor="lm")
     draw.rectangle((left, top, left + side, top + side), outline=FAINT)
     draw.line((left, top + side, left + side, top), fill=FAINT)
     largest = max((row["count"] for row in bins), default=1)
@@ -132,8 +133,8 @@ def _reliability(title: str, bins: Sequence[Mapping[str, float]]) -> Image.Image
         x, y = left + row["confidence"] * side, top + (1 - row["right"]) * side
         radius = 3 + 7 * (row["count"] / largest) ** 0.5
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=_GOOD, outline=PAPER)
-    draw.text((left + side // 2, top + side + _LINE // 2), "confidence", FAINT, font(13), anchor="mm")
-    draw.text((left - 8, top + side // 2), "right", FAINT, font(13), anchor="rm")
+    write(draw, (left + side // 2, top + side + _LINE // 2), "confidence", FAINT, 13, anchor="mm")
+    write(draw, (left - 8, top + side // 2), "right", FAINT, 13, anchor="rm")
     return picture
 
 
@@ -142,7 +143,7 @@ def _discarding(title: str, curve: Sequence[Mapping[str, float]]) -> Image.Image
     side, left, top = 120, _NAME, _LINE + 8
     picture = Image.new("RGB", (_WIDTH, top + side + _LINE), PAPER)
     draw = ImageDraw.Draw(picture)
-    draw.text((0, _LINE // 2), title, INK, font(15), anchor="lm")
+    write(draw, (0, _LINE // 2), title, INK, 15, anchor="lm")
     draw.rectangle((left, top, left + _BAR, top + side), outline=FAINT)
     most = max((row["error"] for row in curve), default=0.0) * 1.1 or 1.0
     last = curve[-1]["discarded"] or 1.0
@@ -152,9 +153,9 @@ def _discarding(title: str, curve: Sequence[Mapping[str, float]]) -> Image.Image
         draw.line(points, fill=color, width=width)
         place = max(points[-1][1], below)
         below = place + _LINE - 6
-        draw.text((left + _BAR + 8, place), f"{label} {curve[-1][name]:.3f}", color, font(13), anchor="lm")
+        write(draw, (left + _BAR + 8, place), f"{label} {curve[-1][name]:.3f}", color, 13, anchor="lm")
     for row in curve:
         x = left + row["discarded"] / last * _BAR
-        draw.text((x, top + side + _LINE // 2), f"{row['discarded']:.0%}", FAINT, font(13), anchor="mm")
-    draw.text((left - 8, top + 6), f"{most:.3f}", FAINT, font(13), anchor="rm")
+        write(draw, (x, top + side + _LINE // 2), f"{row['discarded']:.0%}", FAINT, 13, anchor="mm")
+    write(draw, (left - 8, top + 6), f"{most:.3f}", FAINT, 13, anchor="rm")
     return picture

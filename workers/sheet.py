@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw
 from models.labels import ImageLabels
 from service.label_schema import LabelSchema
 from workers.label_drawing import attribute_words, label_cells
-from workers.pictures import ALARM, FAINT, INK, cell, font, grid, legend, page, side_by_side
+from workers.pictures import ALARM, FAINT, INK, cell, grid, legend, page, side_by_side
+from workers.typeface import write
 
 _PICTURES_A_ROW, _SIDE, _CAPTION = 12, 128, 22
 _NARROW, _WIDE = 3 * _SIDE, 6 * _SIDE
@@ -76,9 +77,9 @@ def _entry(row: SheetRow, schema: LabelSchema) -> Image.Image:
         draw.rectangle((0, 0, pictures.width - 1, pictures.height - 1), outline=ALARM, width=3)
     middles = [pictures.height + _CAPTION // 2 + line * _CAPTION for line in range(lines)]
     for text, middle in zip(left, middles, strict=False):
-        draw.text((2, middle), text, INK, font(13), anchor="lm")
+        write(draw, (2, middle), text, INK, 13, anchor="lm")
     beside = middles[-1] if pictures.width < _NARROW else middles[0]
-    draw.text((entry.width - 2, beside), quality, ALARM if row.excluded else FAINT, font(13), anchor="rm")
+    write(draw, (entry.width - 2, beside), quality, ALARM if row.excluded else FAINT, 13, anchor="rm")
     return entry
 
 

@@ -11,6 +11,7 @@ from tests.workers.packing import EVERY_KIND, draw
 from workers.label_drawing import depth_cell, points_cell
 from workers.pictures import cell, legend, overlay
 from workers.preview import preview_png
+from workers.typeface import readable
 
 CLASSES = [LabelClass(name=f"class number {index}", color=f"#{index:02x}80ff") for index in range(40)]
 RNG = np.random.default_rng(5)
@@ -18,6 +19,10 @@ RNG = np.random.default_rng(5)
 
 def image(side: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
     return RNG.integers(0, 256, (side, side, 3), np.uint8)
+
+
+def written(name: str) -> bytes:
+    return legend([LabelClass(name=name, color="#000000")], 400).tobytes()
 
 
 def decoded(png: bytes) -> Image.Image:
@@ -49,6 +54,25 @@ def test_a_legend_has_room_for_many_classes() -> None:
     narrow, wide = legend(CLASSES, 400), legend(CLASSES, 2000)
     assert narrow.width == 400
     assert narrow.height > wide.height
+
+
+@pytest.mark.parametrize("letters", ["äößéñçł", "αβω", "джя", "猫犬", "🐻🐼", "कीकु"])
+def test_names_in_letters_of_all_kinds_can_be_told_apart(letters: str) -> None:
+    assert len({written(f"B{letter}r") for letter in letters}) == len(set(letters))
+
+
+def test_a_letter_looks_the_same_whether_its_mark_is_a_part_of_it_or_not() -> None:
+    assert written("Ba\u0308r") == written("Bär")
+
+
+def test_what_does_not_print_is_one_sign_on_one_line() -> None:
+    assert written("two\nlines") == written("two�lines")
+
+
+def test_only_what_the_typeface_lacks_is_escaped() -> None:
+    known = "Bär łódź Ωμέγα медведь … · → 5 µm²"
+    assert readable(known) == known
+    assert readable("猫 und 🐻") == "\\u732b und \\U0001f43b"
 
 
 @pytest.mark.parametrize("count", [1, 3, 20])
