@@ -150,4 +150,4 @@ def _sheet(project: ProjectRecord, seeds: Seeds, outcome: FitOutcome) -> bytes:
         )
         for index, (name, row) in enumerate(zip(_names(seeds), outcome.report["seeds"], strict=True))
     ]
-    return sheet_png(rows, project, f"{len(rows)} seeds and what the generator and the labeler make of them")
+    return sheet_png(rows, project)

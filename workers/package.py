@@ -155,7 +155,7 @@ class _Packing:
     def preview(self) -> bytes:
         """preview.png"""
         with closing(self._samples()) as samples:
-            title = f"{self.bench.project.name}: {self.count} samples"
+            title = f"{self.bench.project.name}: {self.count} sample{'' if self.count == 1 else 's'}"
             return preview_png(list(islice(samples, SAMPLES)), self.bench.project, title)
 
     def _samples(self) -> Generator[PackedSample]:

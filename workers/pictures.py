@@ -7,12 +7,21 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from service.label_schema import LabelClass
-from workers.typeface import extent, write
+from workers.typeface import extent, wrapped, write
 
 PAPER = (255, 255, 255)
 INK = (32, 33, 36)
 FAINT = (110, 113, 118)
 ALARM = (200, 30, 30)
+
+LEAST_WIDTH = 480
+"""Pixels that a page has from left to right, margins not counted, however small its pictures: room for text."""
+
+CAPTION_LINES = 4
+"""A caption or a name in a legend that takes more lines is cut."""
+
+_LEADING = 8
+"""Pixels from one line of text to the next, beyond the size of the letters."""
 
 _LABEL_STRENGTH = 0.6
 """Share of the class colour in an overlay; the rest is the image beneath."""
@@ -42,7 +51,7 @@ def overlay(image: NDArray[np.uint8], mask: NDArray[np.uint8], classes: Sequence
 
 
 def side_by_side(pictures: Sequence[Image.Image], gap: int = 2) -> Image.Image:
-    """Pictures of one height in a row."""
+    """Pictures in a row, on white, with their upper edges in line."""
     width = sum(picture.width for picture in pictures) + gap * (len(pictures) - 1)
     row = Image.new("RGB", (width, max(picture.height for picture in pictures)), PAPER)
     left = 0
@@ -52,49 +61,71 @@ def side_by_side(pictures: Sequence[Image.Image], gap: int = 2) -> Image.Image:
     return row
 
 
+def stack(pictures: Sequence[Image.Image], gap: int = 0) -> Image.Image:
+    """Pictures one below the other, on white."""
+    height = sum(picture.height for picture in pictures) + gap * (len(pictures) - 1)
+    column = Image.new("RGB", (max(picture.width for picture in pictures), height), PAPER)
+    top = 0
+    for picture in pictures:
+        column.paste(picture, (0, top))
+        top += picture.height + gap
+    return column
+
+
 def grid(pictures: Sequence[Image.Image], columns: int, gap: int = 10) -> Image.Image:
-    """Pictures of one size in rows of `columns`, on white."""
-    width, height = pictures[0].size
-    columns = min(columns, len(pictures))
-    rows = -(-len(pictures) // columns)
-    sheet = Image.new("RGB", (columns * (width + gap) - gap, rows * (height + gap) - gap), PAPER)
-    for place, picture in enumerate(pictures):
-        row, column = divmod(place, columns)
-        sheet.paste(picture, (column * (width + gap), row * (height + gap)))
-    return sheet
+    """Pictures of one width in rows of `columns`, on white."""
+    return stack(
+        [side_by_side(pictures[first : first + columns], gap) for first in range(0, len(pictures), columns)], gap
+    )
+
+
+def paragraph(
+    text: str, width: int, color: tuple[int, int, int] = INK, size: int = 14, most: int | None = None
+) -> Image.Image:
+    """A text in as many lines as `width` asks for, or at most so many."""
+    return text_lines(wrapped(text, size, width, most), width, color, size)
+
+
+def text_lines(lines: Sequence[str], width: int, color: tuple[int, int, int] = INK, size: int = 14) -> Image.Image:
+    """Lines of text as they are; they have to fit into `width`."""
+    line = size + _LEADING
+    picture = Image.new("RGB", (width, line * len(lines)), PAPER)
+    draw = ImageDraw.Draw(picture)
+    for number, text in enumerate(lines):
+        write(draw, (0, line * number + line // 2), text, color, size, anchor="lm")
+    return picture
 
 
 def legend(classes: Sequence[LabelClass], width: int, size: int = 16) -> Image.Image:
     """A swatch and a name for each class, in as many lines as `width` asks for."""
     swatch, pad, line = size + 2, 8, size + 12
-    places: list[tuple[int, int]] = []
+    places: list[tuple[int, int, list[str]]] = []
     left = top = 0
+    below = line
     for entry in classes:
-        room = swatch + pad + int(extent(entry.name, size)) + 2 * pad
+        name = wrapped(entry.name, size, width - swatch - pad, CAPTION_LINES)
+        room = swatch + pad + int(max(extent(text, size) for text in name)) + 2 * pad
         if left and left + room > width:
-            left, top = 0, top + line
-        places.append((left, top))
+            left, top = 0, below
+        places.append((left, top, name))
         left += room
-    picture = Image.new("RGB", (width, top + line), PAPER)
+        below = max(below, top + line * len(name))
+    picture = Image.new("RGB", (width, below), PAPER)
     draw = ImageDraw.Draw(picture)
-    for entry, (x, y) in zip(classes, places, strict=True):
+    for entry, (x, y, name) in zip(classes, places, strict=True):
         draw.rectangle((x, y, x + swatch, y + swatch), fill=entry.color, outline=INK)
-        write(draw, (x + swatch + pad, y + swatch // 2), entry.name, INK, size, anchor="lm")
+        for number, text in enumerate(name):
+            write(draw, (x + swatch + pad, y + swatch // 2 + number * line), text, INK, size, anchor="lm")
     return picture
 
 
 def page(title: str, note: str, parts: Sequence[Image.Image], margin: int = 16) -> Image.Image:
     """A titled sheet: the parts one below the other."""
-    width = max(part.width for part in parts) + 2 * margin
-    height = margin + 56 + sum(part.height + margin for part in parts)
-    sheet = Image.new("RGB", (width, height), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    write(draw, (margin, margin), title, INK, 20)
-    write(draw, (margin, margin + 28), note, FAINT, 14)
-    top = margin + 56
-    for part in parts:
-        sheet.paste(part, (margin, top))
-        top += part.height + margin
+    width = max(LEAST_WIDTH, *(part.width for part in parts))
+    head = stack([paragraph(title, width, size=20), paragraph(note, width, FAINT)])
+    body = stack([head, *parts], margin)
+    sheet = Image.new("RGB", (width + 2 * margin, body.height + 2 * margin), PAPER)
+    sheet.paste(body, (margin, margin))
     return sheet
 
 

@@ -4,20 +4,19 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from models.labels import ImageLabels
 from service.label_schema import LabelSchema
 from workers.label_drawing import attribute_words, label_cells
-from workers.pictures import INK, grid, legend, page, side_by_side
+from workers.pictures import CAPTION_LINES, LEAST_WIDTH, grid, legend, page, paragraph, side_by_side, stack
 from workers.png import read_depth, read_image, read_mask
 from workers.tars import PackedSample
-from workers.typeface import write
 
 SAMPLES = 20
 """How many samples a preview shows."""
 
-_PICTURES_A_ROW, _SIDE, _CAPTION = 8, 192, 22
+_PICTURES_A_ROW, _SIDE = 8, 192
 
 
 def preview_png(samples: Sequence[PackedSample], schema: LabelSchema, title: str) -> bytes:
@@ -28,7 +27,7 @@ def preview_png(samples: Sequence[PackedSample], schema: LabelSchema, title: str
     note = "the sample and its labels"
     if len(entries) > 1:
         note = f"the first {len(entries)} samples, each beside its labels"
-    parts = [board, legend(schema.classes, max(board.width, 480))] if schema.classes else [board]
+    parts = [board, legend(schema.classes, max(board.width, LEAST_WIDTH))] if schema.classes else [board]
     buffer = io.BytesIO()
     page(title, note, parts).save(buffer, "PNG")
     return buffer.getvalue()
@@ -39,11 +38,8 @@ def _entry(sample: PackedSample, schema: LabelSchema) -> Image.Image:
     row = side_by_side(label_cells(read_image(sample.image), labels, schema, _SIDE))
     if labels.attributes is None:
         return row
-    entry = Image.new("RGB", (row.width, row.height + _CAPTION), "white")
-    entry.paste(row, (0, 0))
     words = attribute_words(labels.attributes.tolist(), schema)
-    write(ImageDraw.Draw(entry), (0, row.height + _CAPTION // 2), words, INK, 14, anchor="lm")
-    return entry
+    return stack([row, paragraph(words, row.width, most=CAPTION_LINES)])
 
 
 def _labels(sample: PackedSample, schema: LabelSchema) -> ImageLabels:

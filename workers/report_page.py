@@ -2,19 +2,18 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from textwrap import wrap
 from typing import Any
 
 from PIL import Image, ImageDraw
 
 from models.label_quality import pck_reach
-from workers.pictures import ALARM, FAINT, INK, PAPER, page
-from workers.typeface import write
+from workers.pictures import ALARM, CAPTION_LINES, FAINT, INK, PAPER, page, text_lines
+from workers.typeface import extent, fitted, wrapped, write
 
 _WIDTH, _LINE, _NAME, _BAR = 720, 22, 240, 380
 _GOOD, _MIDDLING, _TRACK = (46, 139, 87), (214, 158, 46), (236, 238, 241)
 _LOW, _HIGH = 0.6, 0.8
-_CHARACTERS = 104
+_LETTERS, _INDENT = 14, "   "
 _MISTAKES = 5
 _BARS = 48
 """So many bars a chart; of more, those with the lowest figures."""
@@ -36,7 +35,7 @@ def report_png(report: Mapping[str, Any], seed_names: Sequence[str]) -> bytes:
         shares = {name: figures["accuracy"] for name, figures in attributes.items()}
         parts.append(_bars("Attributes: share that is right", shares))
     if confused := _confused(held_out):
-        parts.append(_text(["Most often mistaken:", *confused], INK))
+        parts.append(_text(["Most often mistaken:", *confused], INK, 2 * CAPTION_LINES))
     for kind, areas in held_out.get("risk_coverage", {}).items():
         if areas.get("curve"):
             parts.append(
@@ -44,7 +43,7 @@ def report_png(report: Mapping[str, Any], seed_names: Sequence[str]) -> bytes:
             )
     parts.append(_left_out(report["seeds"], seed_names))
     used = sum(row["included"] for row in report["seeds"])
-    note = f"{used} of {len(report['seeds'])} seeds are in the fit"
+    note = f"seeds in the fit: {used} of {len(report['seeds'])}"
     if held_out:
         note += f"; each was labeled by one of {held_out['folds']} labelers that had not seen it"
     buffer = io.BytesIO()
@@ -73,29 +72,24 @@ def _percent(value: float | None) -> str:
     return "an unknown share" if value is None else f"{value:.1%}"
 
 
-def _text(lines: Sequence[str], color: tuple[int, int, int]) -> Image.Image:
-    picture = Image.new("RGB", (_WIDTH, _LINE * len(lines) + 4), PAPER)
-    draw = ImageDraw.Draw(picture)
-    for number, line in enumerate(lines):
-        write(draw, (0, _LINE * number + _LINE // 2), line, color, 14, anchor="lm")
-    return picture
+def _text(paragraphs: Sequence[str], color: tuple[int, int, int], most: int | None = None) -> Image.Image:
+    """Paragraphs of at most so many lines, of which those after the first are indented."""
+    room = _WIDTH - extent(_INDENT, _LETTERS)
+    lines = [
+        f"{_INDENT if number else ''}{line}"
+        for paragraph in paragraphs
+        for number, line in enumerate(wrapped(paragraph, _LETTERS, room, most))
+    ]
+    return text_lines(lines, _WIDTH, color, _LETTERS)
 
 
 def _advice(sentences: Sequence[str]) -> Image.Image:
-    lines = [
-        line
-        for sentence in sentences
-        for line in wrap(sentence, _CHARACTERS, initial_indent="- ", subsequent_indent="  ")
-    ]
-    return _text(lines or ["Nothing stands out."], INK)
+    return _text([f"- {sentence}" for sentence in sentences] or ["Nothing stands out."], INK)
 
 
 def _left_out(seeds: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Image.Image:
     rows = [f"{names[row['index']]}: {row['reason']}" for row in seeds if row.get("reason")]
-    lines = [line for row in rows for line in wrap(row, _CHARACTERS, subsequent_indent="   ")]
-    return _text(
-        ["Seeds that invert badly:", *lines] if lines else ["No seed inverts badly."], ALARM if lines else FAINT
-    )
+    return _text(["Seeds that invert badly:", *rows] if rows else ["No seed inverts badly."], ALARM if rows else FAINT)
 
 
 def _bars(title: str, shares: Mapping[str, float | None]) -> Image.Image:
@@ -110,8 +104,7 @@ def _bars(title: str, shares: Mapping[str, float | None]) -> Image.Image:
     for number, (name, share) in enumerate(rows, start=1):
         top = number * _LINE + 6
         middle = top + _LINE // 2 - 3
-        short = name if len(name) <= 30 else f"{name[:29]}…"
-        write(draw, (_NAME - 8, middle), short, INK, 13, anchor="rm")
+        write(draw, (_NAME - 8, middle), fitted(name, 13, _NAME - 8), INK, 13, anchor="rm")
         draw.rectangle((_NAME, top, _NAME + _BAR, top + _LINE - 8), fill=_TRACK)
         if share is not None:
             color = _GOOD if share >= _HIGH else _MIDDLING if share >= _LOW else ALARM

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +12,23 @@ from PIL import Image, ImageDraw
 from models.labels import ImageLabels
 from service.label_schema import LabelSchema
 from workers.label_drawing import attribute_words, label_cells
-from workers.pictures import ALARM, FAINT, INK, cell, grid, legend, page, side_by_side
-from workers.typeface import write
+from workers.pictures import (
+    ALARM,
+    CAPTION_LINES,
+    FAINT,
+    INK,
+    LEAST_WIDTH,
+    cell,
+    grid,
+    legend,
+    page,
+    paragraph,
+    side_by_side,
+    stack,
+)
+from workers.typeface import extent
 
-_PICTURES_A_ROW, _SIDE, _CAPTION = 12, 128, 22
+_PICTURES_A_ROW, _SIDE, _LETTERS, _GAP = 12, 128, 13, 24
 _NARROW, _WIDE = 3 * _SIDE, 6 * _SIDE
 """Below the first width an inversion's quality has a line of its own; from the second on the attributes have none."""
 
@@ -35,17 +49,20 @@ class SheetRow:
     excluded: bool
 
 
-def sheet_png(rows: Sequence[SheetRow], schema: LabelSchema, title: str) -> bytes:
+def sheet_png(rows: Sequence[SheetRow], schema: LabelSchema) -> bytes:
     """PNG bytes of all seeds with the quality of their inversion; seeds left out of the fit are marked in red."""
     entries = [_entry(row, schema) for row in rows]
     pictures = max(1, round(entries[0].width / _SIDE))
     board = grid(entries, max(1, _PICTURES_A_ROW // pictures), gap=14)
+    title = f"{len(rows)} seeds and what the generator and the labeler make of them"
+    if len(rows) == 1:
+        title = "The seed and what the generator and the labeler make of it"
     note = "seed and reconstruction"
     if pictures > 2:
         note = (
             "from left to right: seed, reconstruction, the seed's labels, the labels predicted for the reconstruction"
         )
-    parts = [board, legend(schema.classes, max(board.width, 480))] if schema.classes else [board]
+    parts = [board, legend(schema.classes, max(board.width, LEAST_WIDTH))] if schema.classes else [board]
     buffer = io.BytesIO()
     page(title, note, parts).save(buffer, "PNG")
     return buffer.getvalue()
@@ -60,27 +77,24 @@ def _entry(row: SheetRow, schema: LabelSchema) -> Image.Image:
             *label_cells(row.reconstruction, row.predicted, schema, _SIDE, plain=False),
         ]
     )
+    width, color = pictures.width, FAINT
     quality = f"PSNR {row.psnr_db:.1f} dB · LPIPS {row.lpips:.3f}"
     if row.excluded:
-        quality += " · left out" if pictures.width < _NARROW else " · left out of the fit"
-    name = row.name if len(row.name) <= 24 else row.name[:23] + "…"
-    left, words = [name], _words(row, schema)
-    if words and pictures.width >= _WIDE:
-        left = [f"{name}: {words}"]
-    elif words:
-        left.append(words)
-    lines = len(left) + (pictures.width < _NARROW)
-    entry = Image.new("RGB", (pictures.width, pictures.height + lines * _CAPTION), "white")
-    entry.paste(pictures, (0, 0))
-    draw = ImageDraw.Draw(entry)
-    if row.excluded:
-        draw.rectangle((0, 0, pictures.width - 1, pictures.height - 1), outline=ALARM, width=3)
-    middles = [pictures.height + _CAPTION // 2 + line * _CAPTION for line in range(lines)]
-    for text, middle in zip(left, middles, strict=False):
-        write(draw, (2, middle), text, INK, 13, anchor="lm")
-    beside = middles[-1] if pictures.width < _NARROW else middles[0]
-    write(draw, (entry.width - 2, beside), quality, ALARM if row.excluded else FAINT, 13, anchor="rm")
-    return entry
+        color = ALARM
+        ImageDraw.Draw(pictures).rectangle((0, 0, width - 1, pictures.height - 1), outline=color, width=3)
+        quality += " · left out" if width < _NARROW else " · left out of the fit"
+    words = _words(row, schema)
+    if width < _NARROW:
+        told = [_caption(row.name, width), _caption(words, width), _caption(quality, width, color)]
+        return stack([pictures, *(told if words else told[::2])])
+    at_end = _caption(quality, ceil(extent(quality, _LETTERS)), color)
+    at_start = f"{row.name}: {words}" if words and width >= _WIDE else row.name
+    line = side_by_side([_caption(at_start, width - _GAP - at_end.width), at_end], _GAP)
+    return stack([pictures, line, _caption(words, width)] if words and width < _WIDE else [pictures, line])
+
+
+def _caption(text: str, width: int, color: tuple[int, int, int] = INK) -> Image.Image:
+    return paragraph(text, width, color, _LETTERS, CAPTION_LINES)
 
 
 def _words(row: SheetRow, schema: LabelSchema) -> str:

@@ -1,6 +1,7 @@
-"""Text in pictures: one typeface for all of it."""
+"""Text in pictures: one typeface for all of it, and ways to make it fit."""
 
 import unicodedata
+from bisect import bisect_right
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -38,6 +39,31 @@ def readable(text: str) -> str:
     as one box; so, they can still be told apart, and looked up."""
     whole = unicodedata.normalize("NFC", printed(text))
     return "".join(c if _is_drawn(c) else c.encode("ascii", "backslashreplace").decode() for c in whole)
+
+
+def fitted(text: str, size: int, width: float) -> str:
+    """The text as `readable` makes it, or as much of its beginning as fits into `width` pixels, and `…`."""
+    text = readable(text)
+    if extent(text, size) <= width:
+        return text
+    kept = bisect_right(range(len(text)), width, key=lambda count: extent(f"{text[:count]}…", size)) - 1
+    return f"{text[: max(kept, 0)].rstrip()}…"
+
+
+def wrapped(text: str, size: int, width: float, most: int | None = None) -> list[str]:
+    """The text as `readable` makes it, in one or more lines that fit into `width` pixels: cut at spaces, or within
+    words that have no room on a line; and, with `…`, at the end of line number `most`."""
+    lines: list[str] = []
+    rest = readable(text).strip()
+    while extent(rest, size) > width:
+        if len(lines) + 1 == most:
+            return [*lines, fitted(rest, size, width)]
+        room = bisect_right(range(1, len(rest) + 1), width, key=lambda count: extent(rest[:count], size)) or 1
+        end = rest.rfind(" ", 1, room + 1)
+        end = room if end < 0 else end
+        lines.append(rest[:end].rstrip())
+        rest = rest[end:].lstrip()
+    return [*lines, rest]
 
 
 @cache

@@ -291,3 +291,15 @@ def test_memory_stays_flat(world: PackingWorld) -> None:
     tracemalloc.stop()
     assert bench.store.size(dataset_key("job", "png.zip")) > 150 * 10**6
     assert peak < 24 * 2**20
+
+
+@pytest.mark.parametrize(("count", "title"), [(1, ": 1 sample"), (2, ": 2 samples")])
+def test_a_preview_tells_how_many_samples_there_are(
+    count: int, title: str, world: PackingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles: list[str] = []
+    monkeypatch.setattr("workers.package.preview_png", lambda _samples, _schema, title: titles.append(title) or b"")
+    bench = planned(world, count, count)
+    put_shard(bench, 0, list(range(count)))
+    make_dataset(bench)
+    assert titles[0].endswith(title)

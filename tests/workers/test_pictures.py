@@ -9,9 +9,9 @@ from PIL import Image
 from service.label_schema import LabelClass, LabelSchema
 from tests.workers.packing import EVERY_KIND, draw
 from workers.label_drawing import depth_cell, points_cell
-from workers.pictures import cell, legend, overlay
+from workers.pictures import PAPER, cell, grid, legend, overlay, page
 from workers.preview import preview_png
-from workers.typeface import readable
+from workers.typeface import extent, fitted, readable, wrapped
 
 CLASSES = [LabelClass(name=f"class number {index}", color=f"#{index:02x}80ff") for index in range(40)]
 RNG = np.random.default_rng(5)
@@ -54,6 +54,41 @@ def test_a_legend_has_room_for_many_classes() -> None:
     narrow, wide = legend(CLASSES, 400), legend(CLASSES, 2000)
     assert narrow.width == 400
     assert narrow.height > wide.height
+
+
+def test_a_legend_has_room_for_the_longest_name() -> None:
+    assert written("W" * 63) != written("W" * 64)
+
+
+def test_a_page_of_a_small_picture_has_room_for_its_title_and_note() -> None:
+    parts = [Image.new("RGB", (128, 128))]
+    short, long = page("title", "note", parts), page("a long title " * 9, "a long note " * 9, parts)
+    assert long.height > short.height
+    assert np.asarray(long)[:, -16:].min() == PAPER[0]
+
+
+def test_rows_of_a_grid_are_as_high_as_their_highest_picture() -> None:
+    pictures = [Image.new("RGB", (20, height), "red") for height in (10, 30, 20)]
+    board = np.asarray(grid(pictures, 2, gap=5))
+    assert board.shape == (30 + 5 + 20, 20 + 5 + 20, 3)
+    assert (board[..., 1] == 0).sum() == 20 * (10 + 30 + 20)
+
+
+@pytest.mark.parametrize("text", ["", "word", "two words", "W" * 50, "some words and then " + "W" * 50, "猫 " * 20])
+def test_text_is_wrapped_into_lines_that_fit_and_nothing_is_lost(text: str) -> None:
+    lines = wrapped(text, 14, 120)
+    assert all(extent(line, 14) <= 120 for line in lines)
+    assert "".join(lines).replace(" ", "") == readable(text).replace(" ", "")
+
+
+def test_text_beyond_the_last_line_or_the_width_is_cut_visibly() -> None:
+    assert wrapped("a b c d", 14, 1000, most=1) == ["a b c d"]
+    first, last = wrapped("one two three four five six", 14, 60, most=2)
+    assert first == "one two"
+    assert last.startswith("three") and last.endswith("…") and extent(last, 14) <= 60
+    assert fitted("short", 14, 1000) == "short"
+    assert fitted("W" * 30, 14, 100).endswith("W…")
+    assert fitted("W", 14, 1) == "…"
 
 
 @pytest.mark.parametrize("letters", ["äößéñçł", "αβω", "джя", "猫犬", "🐻🐼", "कीकु"])

@@ -37,6 +37,15 @@ def labels(species: int = 0) -> ImageLabels:
     )
 
 
+def only_of(schema: LabelSchema, given: ImageLabels) -> ImageLabels:
+    return ImageLabels(
+        given.mask if schema.classes else None,
+        given.keypoints if schema.keypoints else None,
+        given.depth if schema.depth else None,
+        given.attributes,
+    )
+
+
 def row(name: str = "seed", excluded: bool = False, predicted: int = 0) -> SheetRow:
     return SheetRow(name, GREY, labels(), GREY, labels(predicted), 21.5, 0.1, excluded)
 
@@ -49,8 +58,8 @@ def test_a_sheet_marks_seeds_left_out_in_red() -> None:
     masks = ImageLabels(mask=np.zeros((64, 64), np.uint8))
     good = SheetRow("good", GREY, masks, GREY, masks, 21.5, 0.1, False)
     bad = SheetRow("a name that is far too long for it", GREY, masks, GREY, masks, 21.5, 0.1, True)
-    assert red(sheet_png([good], only, "t")) == 0
-    assert red(sheet_png([bad], only, "t")) > 500
+    assert red(sheet_png([good], only)) == 0
+    assert red(sheet_png([bad], only)) > 500
 
 
 @pytest.mark.parametrize(
@@ -63,12 +72,35 @@ def test_a_sheet_marks_seeds_left_out_in_red() -> None:
     ],
 )
 def test_each_label_is_beside_its_prediction(schema: LabelSchema, given: ImageLabels, pictures: int) -> None:
-    sheet = pixels(sheet_png([SheetRow("seed", GREY, given, GREY, given, 21.5, 0.1, False)], schema, "t"))
+    sheet = pixels(sheet_png([SheetRow("seed", GREY, given, GREY, given, 21.5, 0.1, False)], schema))
     assert sheet.shape[1] >= max(pictures * 128, 250)
 
 
+@pytest.mark.parametrize(("seeds", "words"), [(1, "The seed and "), (2, "2 seeds and ")])
+def test_a_title_counts_the_seeds(seeds: int, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    titles: list[str] = []
+    monkeypatch.setattr("workers.sheet.page", lambda title, *_: titles.append(title) or Image.new("RGB", (1, 1)))
+    sheet_png([row()] * seeds, EVERYTHING)
+    assert titles[0].startswith(words)
+
+
+@pytest.mark.parametrize("kinds", [{"classes": CLASSES}, {"keypoints": POINTS, "classes": CLASSES, "depth": DEPTH}, {}])
+def test_the_end_of_long_attributes_is_on_the_sheet(kinds: dict[str, Any]) -> None:
+    def sheet(ending: str) -> bytes:
+        values = [
+            "what was said of it at length, and more of it to the end",
+            f"what else it was taken for, {ending}",
+        ]
+        long = Attribute(name="species", values=values)
+        schema = LabelSchema(**kinds, attributes=[long])
+        given, told = (only_of(schema, labels(value)) for value in (0, 1))
+        return sheet_png([SheetRow("seed", GREY, given, GREY, told, 21.5, 0.1, True)], schema)
+
+    assert sheet("no less long, and ends like this") != sheet("no less long, and ends like that")
+
+
 def test_a_prediction_that_is_another_value_is_told() -> None:
-    same, other = (pixels(sheet_png([row(predicted=value)], EVERYTHING, "t")) for value in (0, 1))
+    same, other = (pixels(sheet_png([row(predicted=value)], EVERYTHING)) for value in (0, 1))
     assert same.shape == other.shape
     assert (same != other).any()
 
@@ -104,6 +136,15 @@ def test_the_report_shows_what_discarding_brings() -> None:
     falling, level = (pixels(report_png(report(0.95, errors), ["seed"])) for errors in ((0.3, 0.2, 0.1), (0.3,) * 3))
     assert falling.shape == level.shape
     assert (falling != level).any()
+
+
+def test_the_report_has_room_for_long_names_that_are_mistaken() -> None:
+    def mistaken(name: str) -> bytes:
+        told = report(0.95)
+        told["held_out"]["class"]["species"]["confused"] = [{"truth": "W" * 64, "predicted": name, "share": 0.2}]
+        return report_png(told, ["seed"])
+
+    assert mistaken("M" * 63) != mistaken("M" * 64)
 
 
 def test_a_report_without_a_cross_validation_names_the_seeds_that_invert_badly() -> None:
