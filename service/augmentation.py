@@ -8,14 +8,23 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
-from pydantic import BeforeValidator, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 from pydantic_core import PydanticCustomError
 
 from service.label_schema import IGNORED, LabelSchema, Record
 
-Pair = tuple[float, float]
-Whole = tuple[int, int]
-Probability = Annotated[float, Field(ge=0.0, le=1.0, description="that the step is applied to an image")]
+Pair = tuple[StrictFloat, StrictFloat]
+Whole = tuple[StrictInt, StrictInt]
+Probability = Annotated[StrictFloat, Field(ge=0.0, le=1.0, description="that the step is applied to an image")]
 
 
 def _complaint(message: str) -> PydanticCustomError:
@@ -67,14 +76,16 @@ def _are_sides(sides: Whole) -> bool:
 _COLOR = "give a grey level from 0 to 255, or three for red, green and blue"
 _SIDES = "give 0, or two odd numbers from 3 to 99, the lower one first"
 
-_Levels = int | tuple[int, int, int]
-_LevelsOrNoise = int | tuple[int, int, int] | Literal["random", "random_uniform"]
+_Levels = StrictInt | tuple[StrictInt, StrictInt, StrictInt]
+_LevelsOrNoise = _Levels | Literal["random", "random_uniform"]
 
 Color = Annotated[_Levels, _checked(_COLOR, _is_color, of=_Levels)]
 ColorOrNoise = Annotated[
     _LevelsOrNoise, _checked(f"{_COLOR}, or `random`, or `random_uniform`", _is_color, of=_LevelsOrNoise)
 ]
-MaskFill = Annotated[int, Field(ge=0, le=255, description="mask value there: a class's index, or 255 for ignored")]
+MaskFill = Annotated[
+    StrictInt, Field(ge=0, le=255, description="mask value there: a class's index, or 255 for ignored")
+]
 Share = Annotated[Pair, _within(0.0, 1.0)]
 Shift = Annotated[Pair, _limit(-1.0, 1.0)]
 Zoom = Annotated[Pair, _limit(-0.9, 4.0)]
@@ -118,7 +129,7 @@ class RandomSizedCrop(Record):
     min_max_height: Annotated[Pair, _within(0.1, 1.0)] = Field(
         default=(0.5, 1.0), description="least and largest height of the part, as shares of the image's"
     )
-    w2h_ratio: float = Field(
+    w2h_ratio: StrictFloat = Field(
         default=1.0, ge=0.1, le=10.0, description="the part's width by its height; it is never wider than the image"
     )
     p: Probability = 1.0
@@ -138,8 +149,8 @@ class ElasticTransform(Bordered):
     """Move each pixel by smooth random amounts; where they would fold the image, the whole of them is made smaller."""
 
     name: Literal["ElasticTransform"] = "ElasticTransform"
-    alpha: float = Field(default=1.0, ge=0.0, le=10_000.0, description="factor of the smoothed noise, in pixels")
-    sigma: float = Field(default=50.0, ge=1.0, le=500.0, description="of the Gaussian that smooths it, in pixels")
+    alpha: StrictFloat = Field(default=1.0, ge=0.0, le=10_000.0, description="factor of the smoothed noise, in pixels")
+    sigma: StrictFloat = Field(default=50.0, ge=1.0, le=500.0, description="of the Gaussian that smooths it, in pixels")
     p: Probability = 0.5
 
 
@@ -147,7 +158,7 @@ class GridDistortion(Record):
     """Stretch and squeeze the columns and rows of a grid; the image's edges stay where they are."""
 
     name: Literal["GridDistortion"] = "GridDistortion"
-    num_steps: int = Field(default=5, ge=1, le=64, description="columns, and rows, of the grid")
+    num_steps: StrictInt = Field(default=5, ge=1, le=64, description="columns, and rows, of the grid")
     distort_limit: Squeeze = Field(default=(-0.3, 0.3), description="added to 1 for the factor of each one's width")
     p: Probability = 0.5
 
@@ -168,7 +179,7 @@ class RandomBrightnessContrast(Record):
     name: Literal["RandomBrightnessContrast"] = "RandomBrightnessContrast"
     brightness_limit: Shift = Field(default=(-0.2, 0.2), description="share that is added")
     contrast_limit: Shift = Field(default=(-0.2, 0.2), description="added to 1 for the factor")
-    brightness_by_max: bool = Field(default=True, description="shares of 255, or else of the image's mean")
+    brightness_by_max: StrictBool = Field(default=True, description="shares of 255, or else of the image's mean")
     p: Probability = 0.5
 
 
@@ -189,7 +200,7 @@ class GaussNoise(Record):
     name: Literal["GaussNoise"] = "GaussNoise"
     std_range: Share = Field(default=(0.2, 0.44), description="standard deviation, as a share of 255")
     mean_range: Annotated[Pair, _within(-1.0, 1.0)] = Field(default=(0.0, 0.0), description="as a share of 255")
-    per_channel: bool = Field(default=True, description="noise of its own for each colour channel")
+    per_channel: StrictBool = Field(default=True, description="noise of its own for each colour channel")
     p: Probability = 0.5
 
 

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from fastapi import Request
-from pydantic import Field, ValidationError
+from pydantic import Field, StrictInt, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException
@@ -28,7 +28,7 @@ _RESOLUTIONS = (32, 64, 128, 256, 512, 1024)
 class TrainingSpec(TrainingChoices):
     """How to train on a zip of images: the part `settings`, as JSON."""
 
-    resolution: int | None = Field(
+    resolution: StrictInt | None = Field(
         default=None, description="pixels a side: 32, 64, 128, … 1024; 64 if left out, or that of `start`"
     )
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StringConstraints, ValidationError
 from pydantic_core import PydanticCustomError
 
 from service.file_faults import shortened
@@ -196,7 +196,7 @@ class ProjectSpec(Record):
     forced_seeds: list[str] = Field(
         default_factory=list, description="NAMEs of seeds that enter the fit however badly the generator rebuilds them"
     )
-    flip: bool | None = Field(
+    flip: StrictBool | None = Field(
         default=None,
         description="whether seeds flipped left to right are learnt from as well, with what `mirror` makes of their "
         "labels. Left out, they are, unless a name of a side has no `mirror`, or there are several keypoints and none "

@@ -1,9 +1,22 @@
-"""What a job is asked to do, one class a kind of job; `task` tells them apart in a job's record."""
+"""What a job is asked to do, one class a kind of job; `task` tells them apart in a job's record.
+
+Numbers and truth values are strict: JSON has its own, and `"3"` or `true` for a count is a mistake of the caller's.
+"""
 
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, StringConstraints, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from service.augmentation import AugmentStep
 from service.ids import IDENTIFIER
@@ -35,9 +48,9 @@ class ImageFormat(StrEnum):
 class Split(Record):
     """Shares of a dataset; they add up to 1. A sample's part depends on its index and these shares alone."""
 
-    train: float = Field(default=1.0, ge=0.0, le=1.0)
-    val: float = Field(default=0.0, ge=0.0, le=1.0)
-    test: float = Field(default=0.0, ge=0.0, le=1.0)
+    train: StrictFloat = Field(default=1.0, ge=0.0, le=1.0)
+    val: StrictFloat = Field(default=0.0, ge=0.0, le=1.0)
+    test: StrictFloat = Field(default=0.0, ge=0.0, le=1.0)
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
@@ -49,8 +62,8 @@ class Split(Record):
 class Coverage(Record):
     """Samples in which a segmentation class fills a least share of the pixels."""
 
-    samples: int = Field(ge=1)
-    min_share: float = Field(gt=0.0, lt=1.0, description="of the image's pixels")
+    samples: StrictInt = Field(ge=1)
+    min_share: StrictFloat = Field(gt=0.0, lt=1.0, description="of the image's pixels")
 
 
 _NameOfValue = Annotated[str, StringConstraints(min_length=1, max_length=129, strip_whitespace=True)]
@@ -62,7 +75,7 @@ class Balance(Record):
 
     model_config = ConfigDict(serialize_by_alias=True)  # a record is read as it was written
 
-    classes: dict[_NameOfValue, Annotated[int, Field(ge=1)]] = Field(
+    classes: dict[_NameOfValue, Annotated[StrictInt, Field(ge=1)]] = Field(
         default_factory=dict,
         alias="class",
         description="attribute value → samples that show it; `attribute=value` where a value is of several attributes, "
@@ -71,7 +84,7 @@ class Balance(Record):
     coverage: dict[Name, Coverage] = Field(
         default_factory=dict, description="segmentation class → samples that show it"
     )
-    max_attempts: int = Field(
+    max_attempts: StrictInt = Field(
         default=64, ge=1, le=10_000, description="draws for a sample that is to show something before it is given up on"
     )
 
@@ -100,21 +113,23 @@ class GenerateRequest(Packaging):
 
     task: Literal["generate"] = "generate"
     project_id: Identifier
-    count: int = Field(ge=1, description="samples to generate, exactly")
-    seed: int = Field(default=0, ge=0, lt=2**63, description="sample i depends on this and i alone")
-    truncation: float = Field(default=1.0, ge=0.0, le=1.0, description="psi: 1 is the generator's full variety")
-    discard_fraction: float = Field(default=0.1, ge=0.0, le=0.9, description="share of uncertain samples to draw again")
-    ignore_fraction: float = Field(
+    count: StrictInt = Field(ge=1, description="samples to generate, exactly")
+    seed: StrictInt = Field(default=0, ge=0, lt=2**63, description="sample i depends on this and i alone")
+    truncation: StrictFloat = Field(default=1.0, ge=0.0, le=1.0, description="psi: 1 is the generator's full variety")
+    discard_fraction: StrictFloat = Field(
+        default=0.1, ge=0.0, le=0.9, description="share of uncertain samples to draw again"
+    )
+    ignore_fraction: StrictFloat = Field(
         default=0.0, ge=0.0, le=0.5, description="share of a mask's pixels, the most uncertain ones, to mark 255"
     )
-    condition: int | None = Field(
+    condition: StrictInt | None = Field(
         default=None, ge=0, description="class index for a class-conditional generator; left out: all, in turn"
     )
     image_format: ImageFormat = ImageFormat.PNG
     augment: list[AugmentStep] = Field(default_factory=list, max_length=32, description="applied in this order")
-    multiply: int = Field(default=1, ge=1, le=100, description="augmented versions of each sample")
+    multiply: StrictInt = Field(default=1, ge=1, le=100, description="augmented versions of each sample")
     balance: Balance | None = None
-    include_seeds: bool = Field(
+    include_seeds: StrictBool = Field(
         default=False,
         description="add the project's seeds with the labels they came with, in `train`, marked, beyond `count`, and "
         "neither augmented nor discarded",
@@ -167,7 +182,7 @@ class ImportRequest(Record):
 class TrainingChoices(Record):
     """How to train a generator; the defaults are those of `labelmint generator train`."""
 
-    kimg: float | None = Field(
+    kimg: StrictFloat | None = Field(
         default=None,
         gt=0,
         le=100_000,
@@ -177,18 +192,20 @@ class TrainingChoices(Record):
     fit: Literal["crop", "random-crop", "stretch"] = Field(
         default="crop", description="how a picture becomes a square: its centre, up to eight squares of it, or all"
     )
-    mirror: bool = Field(default=False, description="show mirrored images as well; wrong where left and right differ")
+    mirror: StrictBool = Field(
+        default=False, description="show mirrored images as well; wrong where left and right differ"
+    )
     augment: Literal["ada", "fixed", "none"] = Field(
         default="ada", description="what the discriminator's images go through, at a strength that ADA finds"
     )
-    augment_p: float | None = Field(
+    augment_p: StrictFloat | None = Field(
         default=None, ge=0, lt=1, description="probability of each augmentation: kept with fixed, the first with ada"
     )
-    patience: int = Field(
+    patience: StrictInt = Field(
         default=10, ge=0, description="stop after so many evaluations without a better one; 0 never does"
     )
     start: Identifier | None = Field(default=None, description="a generator without classes to begin from")
-    seed: int = Field(default=0, ge=0, lt=2**63)
+    seed: StrictInt = Field(default=0, ge=0, lt=2**63)
 
     @field_validator("augment_p")
     @classmethod
@@ -205,7 +222,7 @@ class TrainRequest(TrainingChoices):
     generator_id: Identifier
     name: Name
     sha256: str = Field(description="of the upload, which lies under `uploads/{sha256}`")
-    resolution: int = Field(default=64, description="pixels a side: a power of two from 32 to 1024")
+    resolution: StrictInt = Field(default=64, description="pixels a side: a power of two from 32 to 1024")
 
 
 class EncodeRequest(Record):

@@ -53,6 +53,11 @@ def test_single_numbers_are_limits_both_ways() -> None:
 BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"name": "HorizontalFlip", "p": 1.5}, "HorizontalFlip.p", "less than or equal to 1"),
     ({"name": "HorizontalFlip", "p": float("nan")}, "HorizontalFlip.p", "less than or equal to 1"),
+    ({"name": "HorizontalFlip", "p": True}, "HorizontalFlip.p", "valid number"),
+    ({"name": "GridDistortion", "num_steps": "5"}, "GridDistortion.num_steps", "valid integer"),
+    ({"name": "GaussNoise", "per_channel": 1}, "GaussNoise.per_channel", "valid boolean"),
+    ({"name": "CoarseDropout", "num_holes_range": [True, 2]}, "CoarseDropout.num_holes_range", "from 1 to 64"),
+    ({"name": "CoarseDropout", "fill": "9"}, "CoarseDropout.fill", "grey level"),
     ({"name": "RandomSizedCrop", "size": [64, 64]}, "RandomSizedCrop.size", ""),
     ({"name": "RandomSizedCrop", "min_max_height": [32, 64]}, "RandomSizedCrop.min_max_height", "from 0.1 to 1"),
     ({"name": "RandomSizedCrop", "w2h_ratio": 0}, "RandomSizedCrop.w2h_ratio", "0.1"),

@@ -55,6 +55,7 @@ FAULTS: list[Fault] = [
     ("65 attributes", project(attributes=[SPECIES] * 65), "project.json", "at most 64"),
     ("swap of no value", attributes(mirror=[["koala", "bear"]]), "project.json", "`bear` is no value of `species`"),
     ("swap twice", attributes(mirror=[["koala", "panda"], ["panda", "koala"]]), "project.json", "swaps with one other"),
+    ("flip in words", project(flip="yes"), "project.json", "valid boolean"),
     ("kinds disagree", project(label_kinds=["segmentation", "depth"]), "project.json", "it says segmentation, depth"),
     ("no labels", lambda: unlabeled(), "project.json", "the project has no labels"),
     ("no word of depth", project(depth=None), "project.json", "does not mention depth"),

@@ -186,6 +186,8 @@ def test_an_upload_over_the_limit_is_refused(
         ("model", PICKLE, {}, 422, "unknown part"),
         ("images", zipped(IMAGES), {"settings": "{"}, 422, "settings"),
         ("images", zipped(IMAGES), {"settings": '{"resolution": 48}'}, 422, "settings.resolution"),
+        ("images", zipped(IMAGES), {"settings": '{"resolution": "64"}'}, 422, "settings.resolution"),
+        ("images", zipped(IMAGES), {"settings": '{"patience": true}'}, 422, "settings.patience"),
         ("images", zipped(IMAGES), {"settings": '{"kimg": -1}'}, 422, "settings.kimg"),
         ("images", zipped(IMAGES), {"settings": '{"fit": "squeeze"}'}, 422, "settings.fit"),
         ("images", zipped(IMAGES), {"settings": '{"augment": "none", "augment_p": 0.2}'}, 422, "settings.augment_p"),

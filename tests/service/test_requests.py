@@ -8,6 +8,7 @@ from service.views import JobView
 SPLIT = {"train": 0.5, "val": 0.5, "test": 0.0}
 BODIES = [
     {"task": "generate", "project_id": "bears", "count": 9, "balance": {"class": {"panda": 3}, "max_attempts": 5}},
+    {"task": "generate", "project_id": "bears", "count": 9, "truncation": 1, "split": SPLIT | {"train": 0, "val": 1}},
     {"task": "package", "job_id": "job", "project_id": "bears", "formats": ["coco"], "split": SPLIT},
 ]
 
