@@ -83,13 +83,21 @@ def _has_columns(table: Table, schema: Sequence[Attribute] | None, faults: FileF
 
 
 def _schema_of(table: Table, faults: FileFaults) -> list[Attribute] | None:
-    attributes = [
-        {"name": column, "values": sorted({row.cells[column] for row in table.rows} - {""})}
-        for column in table.columns
-        if column != _IMAGE
-    ]
+    columns = {
+        column: sorted({row.cells[column] for row in table.rows} - {""}) for column in table.columns if column != _IMAGE
+    }
+    few = {column: values for column, values in columns.items() if len(values) < 2}
+    for name, values in few.items():
+        told, remedy = "is empty", "fill in what is known, or leave the column out"
+        if values:
+            told = f"has one value only, {shown(values[0])!r}"
+            remedy = "leave the column out, or list all values it may have in `attributes` of project.json"
+        faults.add(f"the column `{shown(name)}` {told}", remedy, "line 1")
+    attributes = [{"name": column, "values": values} for column, values in columns.items() if column not in few]
+    if not attributes:
+        return None
     try:
-        return _SCHEMA.validate_python(attributes)
+        schema = _SCHEMA.validate_python(attributes)
     except ValidationError as error:
         for complaint in complaints_of(error):
             place = (complaint.field or "").split(".")
@@ -98,3 +106,4 @@ def _schema_of(table: Table, faults: FileFaults) -> list[Attribute] | None:
             remedy = "correct it, or list `attributes` with all their values in project.json"
             faults.add(message, remedy, "line 1")
         return None
+    return None if few else schema
