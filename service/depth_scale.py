@@ -20,6 +20,12 @@ def choose_scale(largest: float) -> float:
     return float(Context(prec=_DIGITS, rounding=ROUND_UP).create_decimal(exact))
 
 
+def depth_of(steps: int, scale: float) -> float:
+    """What a pixel of so many steps says, as one writes it: 3832 steps of 0.001 are 3.832, and not the
+    3.8320000000000003 that floats make of them."""
+    return float(steps * Decimal(repr(scale)))
+
+
 def to_steps(depth: npt.NDArray[np.float32], scale: float) -> npt.NDArray[np.uint16]:
     """The pixels that say `depth`, NaN as 0. What is known stays known: the least is 1."""
     steps = np.clip(np.rint(depth.astype(np.float64) / scale), 1, STEPS)

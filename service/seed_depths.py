@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from service.depth_scale import STEPS, choose_scale, to_steps, unfit_depths
+from service.depth_scale import STEPS, choose_scale, depth_of, to_steps, unfit_depths
 from service.label_schema import DepthSchema
 from service.problems import Complaint
 from service.project_spec import FILE as PROJECT_FILE
@@ -47,7 +47,8 @@ def scaled_depths(
     steps = {name: to_steps(depth.values, scale) for name, depth in depths.items()}
     known = [array[array > 0] for array in steps.values()]
     least, largest = min(int(array.min()) for array in known), max(int(array.max()) for array in known)
-    return DepthSchema(unit=spec.unit, scale=scale, minimum=least * scale, maximum=largest * scale), steps, []
+    limits = {"minimum": depth_of(least, scale), "maximum": depth_of(largest, scale)}
+    return DepthSchema(unit=spec.unit, scale=scale, **limits), steps, []
 
 
 def _unfit(depths: Mapping[str, SeedDepth], scale: float) -> list[Complaint]:

@@ -92,7 +92,7 @@ def test_all_of_it_is_told_and_stored(api: httpx.Client, api_store: FileStore) -
         "skeleton": [["left_ear", "nose"]],
     }
     assert project["attributes"] == [SPECIES | {"mirror": []}, POSE]
-    assert project["depth"] == {"unit": "m", "scale": 0.001, "minimum": 1.0, "maximum": steps.max() * 0.001}
+    assert project["depth"] == {"unit": "m", "scale": 0.001, "minimum": 1.0, "maximum": steps.max() / 1000}
     seed = project["seeds"][1]
     assert (seed["visible_points"], seed["known_depth"]) == (2, 63 / 64)
     assert seed["attributes"] == {"species": "panda", "looks": "left"}
