@@ -112,8 +112,11 @@ class _Schedule:
     where there is room, further attempts of pending ones ahead of time, which are thrown away if an earlier one will
     do. begun: the indices that were drawn for and not given out, in order."""
 
-    def __init__(self, indices: Iterable[int], wish: Callable[[int], Wish | None] | None, max_attempts: int) -> None:
-        self.upcoming, self.wish, self.max_attempts = iter(indices), wish, max_attempts
+    def __init__(
+        self, indices: Iterable[int], wish: Callable[[int], Wish | None] | None, attempts: int, max_attempts: int
+    ) -> None:
+        """attempts, max_attempts: those of an index without a wish, and with one."""
+        self.upcoming, self.wish, self.attempts, self.max_attempts = iter(indices), wish, attempts, max_attempts
         self.pending: dict[int, _Pending] = {}
         self.begun: deque[int] = deque()
 
@@ -124,7 +127,7 @@ class _Schedule:
             self._draw(pending, batch, size)
         while len(batch) < size and new > 0 and (index := next(self.upcoming, None)) is not None:
             wish = self.wish(index) if self.wish else None
-            limit = ATTEMPTS if wish is None else self.max_attempts
+            limit = self.attempts if wish is None else self.max_attempts
             pending = self.pending[index] = _Pending(index, wish, limit)
             self.begun.append(index)
             self._draw(pending, batch, size)
@@ -162,7 +165,7 @@ def labeled_samples(
     Args:
         job_seed: with the index, fixes a sample.
         indices: each once; taken as they are needed.
-        truncation: psi in [0, 1].
+        truncation: psi in [0, 1]. With 0 all samples are the same image, and none is drawn again.
         discard_fraction: share of random samples that count as too uncertain, in [0, 1).
         ignore_fraction: share of each image's pixels, the most uncertain ones, whose mask is 255.
         condition: the class of a conditional generator; without one, its classes take turns by index.
@@ -185,7 +188,9 @@ def labeled_samples(
         bundle, LabelingKernel(labeler, fast_precision(bundle.device)), truncation, ignore_fraction
     )
     threshold = labeler.discard_threshold(discard_fraction, truncation)
-    schedule = _Schedule(indices, wish, max_attempts)
+    # Truncation 0 makes the one average image of every latent: a second draw would be the first one again.
+    limits = (ATTEMPTS, max_attempts) if truncation > 0 else (1, 1)
+    schedule = _Schedule(indices, wish, *limits)
     size, z_dim = batch_size(bundle), bundle.generator.architecture.z_dim
     window = max(size, WAITING_BYTES // _sample_bytes(bundle, labeler))
     finished: dict[int, Sample] = {}

@@ -215,6 +215,28 @@ def test_samples_without_a_wish_are_those_of_a_job_without_wishes(
                 assert same(sample, free[sample.index])
 
 
+def test_with_truncation_0_nothing_is_drawn_again(tiny_bundle: GeneratorBundle, labeler: Labeler) -> None:
+    labeler.remember_uncertainty([1.0], [torch.full((2,), -torch.inf)])
+    unmet = Wish(coverage=(1, 1.1))
+    drawn: list[int] = []
+    samples = list(
+        labeled_samples(
+            tiny_bundle,
+            labeler,
+            5,
+            range(40),
+            truncation=0.0,
+            discard_fraction=0.5,
+            wish=lambda i: unmet if i % 2 else None,
+            max_attempts=64,
+            report=lambda judged, _settled: drawn.append(judged),
+        )
+    )
+    assert sum(drawn) == len(samples) == 40
+    assert [(sample.attempts, sample.met) for sample in samples] == [(1, True), (1, False)] * 20
+    assert all(np.array_equal(sample.image, samples[0].image) for sample in samples)
+
+
 def test_a_wish_that_cannot_be_met_says_so(tiny_bundle: GeneratorBundle, labeler: Labeler) -> None:
     samples = labeled_samples(
         tiny_bundle, labeler, 5, range(5), 1.0, 0.5, wish=lambda _: Wish(coverage=(1, 1.1)), max_attempts=3
