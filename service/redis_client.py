@@ -1,8 +1,13 @@
 """How every part of the service connects to Redis."""
 
+import re
+from urllib.parse import unquote, urlsplit
+
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
+
+_DATABASE = re.compile(r"/?[0-9]*/?")
 
 
 def connect(url: str) -> redis.Redis:
@@ -29,3 +34,7 @@ def check_url(url: str) -> None:
         connect(url).connection_pool.make_connection()  # which sends nothing yet, but looks at what follows the ?
     except TypeError as error:
         raise ValueError("Redis URL has an option after the ? that there is not") from error
+    parts = urlsplit(url)
+    # The client would go to database 0 without a word, perhaps to somebody else's.
+    if parts.scheme != "unix" and not _DATABASE.fullmatch(unquote(parts.path)):
+        raise ValueError("what follows the host in a Redis URL is the number of a database, as in redis://host:6379/0")

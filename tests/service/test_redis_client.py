@@ -34,8 +34,23 @@ def test_a_server_may_listen_on_a_unix_socket(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "127.0.0.1:6379", "redis://h:port", "redis://h/0?nothing=1", "unix:///s?nothing=1"]
+    "url",
+    [
+        "",
+        "127.0.0.1:6379",
+        "redis://h:port",
+        "redis://h/0?nothing=1",
+        "redis://h/abc",
+        "redis://h/1/2",
+        "rediss://h/-1",
+        "unix:///s?nothing=1",
+    ],
 )
 def test_an_address_that_makes_no_sense_is_refused(url: str) -> None:
     with pytest.raises(ValueError):
         check_url(url)
+
+
+@pytest.mark.parametrize("url", ["redis://h", "redis://u:p@h:1/", "rediss://h/3", "redis://h?db=4", "unix:///a/b.sock"])
+def test_an_address_may_leave_out_the_database(url: str) -> None:
+    check_url(url)
