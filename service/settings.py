@@ -2,13 +2,21 @@
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.redis_client import check_url
 from service.stores.s3 import check_endpoint
+
+_LONGEST_S = 2**31 - 1
+"""What an alarm can be set to, and so the longest time limit: 68 years."""
+
+_MOST_BYTES = 2**60
+"""More than any machine has, and less than the kernel refuses to be told as a limit."""
+
+Seconds = Annotated[int, Field(ge=1, le=_LONGEST_S)]
 
 
 class Settings(BaseSettings):
@@ -51,23 +59,25 @@ class Settings(BaseSettings):
 
     max_checkpoint_bytes: int = Field(default=4 * 2**30, ge=1, description="Size of an uploaded checkpoint or zip")
     import_memory_bytes: int = Field(
-        default=8 * 2**30, ge=2**28, description="Address space a checkpoint may take while it is read"
+        default=8 * 2**30, ge=2**28, le=_MOST_BYTES, description="Address space a checkpoint may take while it is read"
     )
     encoder_steps: int = Field(default=9000, ge=1, description="Training steps of an encoder, both stages together")
-    encoder_minutes: float = Field(default=60.0, gt=0, description="Wall time an encoder may train")
+    encoder_minutes: float = Field(
+        default=60.0, gt=0, le=_LONGEST_S // 60, description="Wall time an encoder may train"
+    )
 
-    import_timeout_s: int = Field(default=1800, ge=1)
-    train_timeout_s: int = Field(default=14 * 24 * 3600, ge=1)
-    encode_timeout_s: int = Field(default=3 * 3600, ge=1)
-    fit_timeout_s: int = Field(default=4 * 3600, ge=1, description="An encoder trained first included")
-    shard_timeout_s: int = Field(default=3600, ge=1)
-    package_timeout_s: int = Field(default=6 * 3600, ge=1)
+    import_timeout_s: Seconds = 1800
+    train_timeout_s: Seconds = 14 * 24 * 3600
+    encode_timeout_s: Seconds = 3 * 3600
+    fit_timeout_s: Seconds = Field(default=4 * 3600, description="An encoder trained first included")
+    shard_timeout_s: Seconds = 3600
+    package_timeout_s: Seconds = 6 * 3600
     shard_size: int | None = Field(default=None, ge=1, description="Samples per shard; None: chosen from `count`")
     stop_grace_s: int = Field(
-        default=100, ge=2, description="How long a worker that is told to stop lets its part go on"
+        default=100, ge=2, le=_LONGEST_S, description="How long a worker that is told to stop lets its part go on"
     )
     job_ttl_s: int = Field(
-        default=7 * 24 * 3600, ge=60, description="How long Redis remembers a finished job's progress"
+        default=7 * 24 * 3600, ge=60, le=_LONGEST_S, description="How long Redis remembers a finished job's progress"
     )
 
     @field_validator("redis_url")
