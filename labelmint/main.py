@@ -19,6 +19,7 @@ from labelmint.user_error import (
     settings_or_error,
     store_or_error,
 )
+from service.settings import Settings
 
 
 class _Commands(typer.Typer):
@@ -47,6 +48,21 @@ _console = Console()
 _Parent = Annotated[int | None, typer.Option("--parent", hidden=True, help="Process to end with")]
 
 
+def _settings_of_server(parent: int | None) -> Settings:
+    """The settings of a process whose stderr is a log. A parent has the same ones, and has told of them."""
+    import structlog
+
+    from service.log import configure_logging
+
+    configure_logging()
+
+    def warn(name: str, nearest: str | None) -> None:
+        if parent is None:
+            structlog.get_logger(__name__).warning("no such setting", name=name, nearest=nearest)
+
+    return settings_or_error(warn)
+
+
 @app.command()
 def up(
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 picks a free one")] = None,
@@ -73,7 +89,7 @@ def api(
     from service.app import create_app
     from workers.lifeline import die_with_parent
 
-    settings = settings_or_error()
+    settings = _settings_of_server(parent)
     redis_url_or_error(settings)
     store_or_error(settings)
     if parent is not None:
@@ -98,18 +114,16 @@ def worker(parent: _Parent = None) -> None:
 
     spin_briefly()
     keep_memory()
-    settings = settings_or_error()
+    settings = _settings_of_server(parent)
     redis_url = redis_url_or_error(settings)
     store_or_error(settings)
     folder_or_error(settings.data_dir)
     if parent is not None:
         die_with_parent(parent)
 
-    from service.log import configure_logging
     from workers.publish import prepare_in_child
     from workers.worker import work
 
-    configure_logging()
     with outages_as_errors():
         try:
             prepare_in_child(settings)

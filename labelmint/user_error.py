@@ -1,25 +1,39 @@
 """How a command tells its user, in one line, that something is not as it should be."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 
 from pydantic import ValidationError
 from redis.exceptions import RedisError
+from rich.console import Console
 
+from service.printed import printed
 from service.settings import Settings, get_settings
 from service.stores import open_store
 from service.stores.protocol import Store, StoreUnavailable
+from service.unknown_settings import unknown_settings
 
 
 class UserError(Exception):
     """Ends the command with exit code 2 and `Error: message` on stderr."""
 
 
-def settings_or_error() -> Settings:
-    """The settings of this process. Raises `UserError` naming every variable that is wrong."""
+def _warn(name: str, nearest: str | None) -> None:
+    meant = f"; did you mean {nearest}?" if nearest else ""
+    warning = f"Warning: {printed(name)} is no setting{meant}"
+    Console(stderr=True).print(warning, markup=False, highlight=False, soft_wrap=True)
+
+
+def settings_or_error(warn: Callable[[str, str | None], None] = _warn) -> Settings:
+    """The settings of this process. Raises `UserError` naming every variable that is wrong.
+
+    `warn` is called with each variable that looks like a setting and is none, and the setting that may have been meant.
+    """
     try:
+        for name, nearest in unknown_settings().items():
+            warn(name, nearest)
         return get_settings()
     except ValidationError as invalid:
         problems = "; ".join(

@@ -1,5 +1,6 @@
 """The command line: quick to answer, and plain about what is wrong."""
 
+import json
 import os
 import socket
 import subprocess
@@ -77,6 +78,27 @@ def test_a_file_of_settings_that_cannot_be_read_is_answered_in_one_line(tmp_path
     assert done.returncode == 2
     assert done.stderr.startswith("Error: .env cannot be read: ")
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_misspelt_setting_is_told_with_the_one_that_was_meant(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("LABELMINT_STORE=file://elsewhere\nLABELMINT_PORT=8000\nS3_ACCESS_KEY=key\n")
+    kubernetes = {"LABELMINT_API_SERVICE_HOST": "10.0.0.1", "LABELMINT_API_PORT": "tcp://10.0.0.1:8000"}
+    kubernetes |= {"LABELMINT_API_SERVICE_PORT_HTTP": "8000", "LABELMINT_API_PORT_8000_TCP_ADDR": "10.0.0.1"}
+    done = labelmint(tmp_path, "recover", LABELMINT_REDIS_ULR="redis://h", LABELMINT_XYZZY="1", **kubernetes)
+    assert done.stderr.splitlines()[:-1] == [
+        "Warning: LABELMINT_REDIS_ULR is no setting; did you mean LABELMINT_REDIS_URL?",
+        "Warning: LABELMINT_STORE is no setting; did you mean LABELMINT_STORE_URL?",
+        "Warning: LABELMINT_XYZZY is no setting",
+    ]
+
+
+@pytest.mark.parametrize("server", ["api", "worker"])
+def test_a_server_tells_of_a_misspelt_setting_in_its_log(tmp_path: Path, server: str) -> None:
+    line = labelmint(tmp_path, server, LABELMINT_REDIS_ULR="redis://h").stderr.splitlines()[0]
+    told = {"event": "no such setting", "name": "LABELMINT_REDIS_ULR", "nearest": "LABELMINT_REDIS_URL"}
+    assert json.loads(line).items() >= told.items()
+    supervised = labelmint(tmp_path, server, "--parent", str(os.getpid()), LABELMINT_REDIS_ULR="redis://h")
+    assert supervised.stderr.startswith("Error: ")
 
 
 def test_a_worker_says_in_one_line_when_the_store_is_out(tmp_path: Path, redis_url: str, s3_endpoint: str) -> None:

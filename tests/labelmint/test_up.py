@@ -63,7 +63,7 @@ class Up:
 @contextmanager
 def labelmint_up(folder: Path) -> Iterator[Up]:
     """`labelmint up` in `folder`, on a free port."""
-    mark, log = f"LABELMINT_TEST={uuid.uuid4().hex}", folder / f"{uuid.uuid4().hex}.log"
+    mark, log = f"TEST_OF_LABELMINT={uuid.uuid4().hex}", folder / f"{uuid.uuid4().hex}.log"
     environment = dict([mark.split("=")])
     environment |= {"LABELMINT_DATA_DIR": str(folder), "LABELMINT_STORE_URL": f"file://{folder / 'store'}"}
     with running(["-m", "labelmint", "up", "--port", "0"], log, LABELMINT_DEVICE="cpu", **environment) as process:
