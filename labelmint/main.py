@@ -100,6 +100,7 @@ def api(
         port=settings.port if port is None else port,
         timeout_graceful_shutdown=3,
         log_level="info",
+        log_config=None,  # its lines, too, go where those of the application go
         access_log=False,  # the application writes its own
     )
 

@@ -6,6 +6,7 @@ import threading
 import time
 from contextlib import suppress
 from types import FrameType
+from typing import Any
 
 import redis
 import structlog
@@ -75,6 +76,16 @@ class ForkingWorker(Worker):
         self._sweeper = Sweeper(connection, ledger, JobQueue(connection, settings))
         self._part: Job | None = None
 
+    def register_birth(self) -> None:
+        """Say in Redis, and in the log, that there is this worker."""
+        super().register_birth()  # type: ignore[no-untyped-call]
+        log.info("worker started", worker=self.name, pid=os.getpid(), queue=QUEUE_NAME)
+
+    def register_death(self) -> None:
+        """Say in Redis, and in the log, that this worker is gone."""
+        super().register_death()  # type: ignore[no-untyped-call]
+        log.info("worker stopped", worker=self.name)
+
     def heartbeat(
         self,
         timeout: int | None = None,  # noqa: ARG002 (RQ's signature)
@@ -105,6 +116,12 @@ class ForkingWorker(Worker):
             log.warning("sweeping again later", reason=str(outage))
         self.last_cleaned_at = now()  # type: ignore[assignment]  # rq initialises it with None, unannotated
 
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """Have a child run `job`, and wait for its end. All that either logs meanwhile names the part."""
+        with structlog.contextvars.bound_contextvars(part=job.id):
+            log.info("part begun", retries_left=job.retries_left)
+            super().execute_job(job, queue)
+
     def fork_work_horse(self, job: Job, queue: Queue) -> None:
         """Start the child that runs `job`."""
         self._own_pid, self._part = os.getpid(), job
@@ -114,6 +131,18 @@ class ForkingWorker(Worker):
         """The child's life."""
         die_with_parent(self._own_pid)
         super().main_work_horse(job, queue)
+
+    def perform_job(self, job: Job, queue: Queue) -> bool:
+        """In the child, do the part's work. Returns whether it was done."""
+        began = time.monotonic()
+        done = bool(super().perform_job(job, queue))
+        if done:
+            log.info("part done", seconds=round(time.monotonic() - began, 3))
+        return done
+
+    def handle_exception(self, job: Job, *exc_info: Any) -> None:
+        """RQ's hook for what the part raised: log it as everything else is."""
+        log.error("part failed", part=job.id, exc_info=exc_info)
 
     def monitor_work_horse(self, job: Job, queue: Queue) -> None:
         """Watch over the child until it has ended and Redis knows how. It may need no Redis itself for hours."""
@@ -131,7 +160,7 @@ class ForkingWorker(Worker):
 
     def handle_warm_shutdown_request(self) -> None:
         """RQ's hook for the first signal: see to it that there is a second one in time."""
-        super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]
+        log.info("told to stop", worker=self.name, grace_s=self._settings.stop_grace_s)
         again = (threading.main_thread().ident, signal.SIGTERM)
         timer = threading.Timer(self._settings.stop_grace_s, signal.pthread_kill, again)
         timer.daemon = True
@@ -219,4 +248,6 @@ def work(settings: Settings, connection: redis.Redis) -> None:
 
     store = open_store(settings.store_url, settings.s3_endpoint_url)
     drop_half_written(store, settings)
-    ForkingWorker(connection, Ledger(store, connection, settings.job_ttl_s), settings).work(logging_level="INFO")
+    ledger = Ledger(store, connection, settings.job_ttl_s)
+    # What goes well the worker tells itself.
+    ForkingWorker(connection, ledger, settings).work(logging_level="WARNING")

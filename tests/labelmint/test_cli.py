@@ -147,3 +147,10 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
         done = labelmint(tmp_path, "up", "--port", str(port))
     assert done.returncode == 2
     assert str(port) in done.stderr
+
+
+def test_every_line_of_the_apis_log_is_json(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = labelmint(tmp_path, "api", "--port", str(taken.getsockname()[1]), **NO_REDIS)
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    assert any("already in use" in event["event"] and event["level"] == "error" for event in events)

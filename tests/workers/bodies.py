@@ -52,6 +52,12 @@ def break_unforeseen(job_id: str, tally: str) -> None:
     raise RuntimeError("not foreseen")
 
 
+def break_once(job_id: str, tally: str) -> None:
+    """Count the call, and raise what no job body is supposed to let out if it is the first."""
+    if _count(tally) == 1:
+        raise RuntimeError("not foreseen")
+
+
 def overrun(job_id: str, tally: str) -> None:
     """Count the call, and take longer than anyone allows, in a proper job body."""
     _count(tally)

@@ -6,6 +6,7 @@ Its settings are the environment's. After an outage it pauses for PAUSE_S, and f
 import sys
 
 from service.ledger import Ledger
+from service.log import configure_logging
 from service.redis_client import connect
 from service.settings import get_settings
 from service.stores import open_store
@@ -16,7 +17,8 @@ from workers.worker import ForkingWorker
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         outages.PAUSE_S, outages.PATIENCE_S = map(float, sys.argv[1:])
+    configure_logging()
     settings = get_settings()
     connection = connect(str(settings.redis_url))
     ledger = Ledger(open_store(settings.store_url, settings.s3_endpoint_url), connection, 3600)
-    ForkingWorker(connection, ledger, settings).work(logging_level="INFO")
+    ForkingWorker(connection, ledger, settings).work(logging_level="WARNING")

@@ -1,5 +1,6 @@
 """The forking worker and the sweep: work is not lost with those who did it, and nothing hangs as running."""
 
+import json
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -113,6 +114,30 @@ def test_an_exception_that_leaves_the_body_fails_the_job_in_the_end(
         wait_for(lambda: ledger.get("job").state.is_terminal, 60, "the job has ended")
     assert ledger.get("job").state is JobState.FAILED
     assert calls(tally) == 4
+
+
+def test_every_line_of_a_workers_log_is_json_and_a_failure_keeps_its_traceback(
+    redis: redis_client.Redis, ledger: Ledger, enqueue: Callable[[str], None], light_worker: Start, tmp_path: Path
+) -> None:
+    enqueue("break_once")
+    with light_worker() as process:
+        wait_for(lambda: is_done(redis), 60, "the part is done")
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+    lines = [json.loads(line) for line in (tmp_path / "worker.log").read_text().splitlines()]
+    events = [
+        "worker started",
+        "part begun",
+        "part failed",
+        "part begun",
+        "part done",
+        "told to stop",
+        "worker stopped",
+    ]
+    assert [line["event"] for line in lines] == events
+    assert {line.get("part") for line in lines[1:5]} == {"part"}
+    assert lines[2]["exception"][0]["exc_value"] == "not foreseen"
+    assert 0 <= lines[4]["seconds"] < 10
 
 
 def test_a_body_that_takes_too_long_fails_the_job_at_once(
