@@ -9,6 +9,7 @@ from starlette.types import Scope
 
 from service.body_limit import BodyLimit, Limit
 from service.dependencies import Parts
+from service.gauges import Gauges
 from service.job_watch import JobWatch
 from service.ledger import Ledger
 from service.log import configure_logging
@@ -47,7 +48,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     store = open_store(settings.store_url, settings.s3_endpoint_url, settings.s3_public_endpoint_url)
     redis = connect(settings.redis_url or _DEFAULT_REDIS)
     ledger = Ledger(store, redis, settings.job_ttl_s)
-    watch, metrics = JobWatch(ledger), RequestMetrics(ledger)
+    queue = JobQueue(redis, settings)
+    watch, metrics = JobWatch(ledger), RequestMetrics(Gauges(store, ledger, queue))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -64,7 +66,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         generate_unique_id_function=operation_id,
         lifespan=lifespan,
     )
-    app.state.parts = Parts(settings, store, redis, ledger, JobQueue(redis, settings), watch, metrics)
+    app.state.parts = Parts(settings, store, redis, ledger, queue, watch, metrics)
     for part in (page, projects, reports, fit, generate, jobs, events, formats, download, generators, health):
         app.include_router(part.router)
     install_handlers(app)

@@ -1,17 +1,14 @@
 """What is known of every request afterwards: a log line, a count, a duration, an id."""
 
 import time
-from collections.abc import Iterable
 
-import redis
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.ids import new_id
-from service.ledger import Ledger
 from service.uploads import shown
 
 _log = structlog.get_logger(__name__)
@@ -20,9 +17,9 @@ _METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
 
 
 class RequestMetrics:
-    """The counters of one application."""
+    """The counters of one application, and the figures of `gauges` beside them."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, gauges: Collector) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "labelmint_http_requests", "Requests answered", ["method", "route", "status"], registry=self.registry
@@ -33,30 +30,7 @@ class RequestMetrics:
             ["route"],
             registry=self.registry,
         )
-        self.registry.register(_JobStates(ledger))
-
-
-class _JobStates:
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-
-    def describe(self) -> Iterable[Metric]:
-        """Nothing to ask Redis for at registration."""
-        return [GaugeMetricFamily("labelmint_jobs", "")]
-
-    def collect(self) -> Iterable[Metric]:
-        """One figure a state, at the moment of the scrape; nothing while Redis cannot be reached."""
-        try:
-            counts = self._ledger.counts()
-        except redis.RedisError as error:
-            _log.error("redis unavailable", reason=str(error))
-            return
-        family = GaugeMetricFamily(
-            "labelmint_jobs", "Unfinished jobs, and those that ended since Redis was wiped, by state", labels=["state"]
-        )
-        for state, count in counts.items():
-            family.add_metric([state], count)
-        yield family
+        self.registry.register(gauges)
 
 
 class Observation:

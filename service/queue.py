@@ -3,7 +3,7 @@
 import time
 from bisect import bisect_left
 from collections.abc import Iterable
-from typing import cast
+from typing import NamedTuple, cast
 
 import redis
 from rq import Queue, Retry, worker_registration
@@ -11,6 +11,7 @@ from rq.exceptions import DuplicateJobError, NoSuchJobError
 from rq.job import Job, JobStatus
 from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
+from rq.utils import utcparse
 
 from service.ledger_scripts import COMPLETE
 from service.records import JobRecord, samples_file
@@ -27,6 +28,14 @@ began without getting any further, and gives up then."""
 
 SAMPLES = "workers.generator_samples.run"
 """The one part that belongs to no job: its first argument is a generator's id."""
+
+
+class Waiting(NamedTuple):
+    """parts: that wait for a worker. oldest_s: for how long the next of them has since it was enqueued, last if it was
+    retried; 0 where none waits, None where its entry is gone."""
+
+    parts: int
+    oldest_s: float | None
 
 
 class JobQueue:
@@ -76,8 +85,23 @@ class JobQueue:
         return self._enqueue(f"{job_id}-package", "workers.package.run", (job_id,), self._settings.package_timeout_s)
 
     def workers(self) -> int:
-        """How many workers listen on the queue."""
-        return len(worker_registration.get_keys(queue=self._queue))
+        """How many living workers listen on the queue. One that died counts while its last sign of life does."""
+        # Of one that was killed the name stays, until another one sweeps.
+        names = worker_registration.get_keys(queue=self._queue)
+        return self._redis.exists(*names) if names else 0
+
+    def waiting(self) -> "Waiting":
+        """How many parts wait for a worker, and for how long the oldest has."""
+        pipeline = self._redis.pipeline()
+        pipeline.llen(self._queue.key)
+        pipeline.lindex(self._queue.key, 0)
+        parts, next_part = pipeline.execute()
+        if next_part is None:
+            return Waiting(0, 0.0)
+        since = self._redis.hget(Job.key_for(next_part.decode()), "enqueued_at")
+        if since is None:
+            return Waiting(parts, None)
+        return Waiting(parts, max(0.0, time.time() - utcparse(cast(bytes, since).decode()).timestamp()))
 
     def is_at_work(self, job_id: str) -> bool:
         """Whether a worker has a part of the job in hand. One that died counts while its last sign of life does."""

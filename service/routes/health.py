@@ -1,15 +1,16 @@
 """`/healthz`, `/readyz`, `/metrics`: for whoever runs the service."""
 
-from itertools import islice
+import asyncio
 from typing import Literal
 
 import redis
 import structlog
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 
 from service.dependencies import Parts, PartsDep
+from service.gauges import answer_of
 from service.openapi import problems
 from service.problems import RETRY_AFTER_S, Complaint, Problem
 from service.stores.protocol import StoreUnavailable
@@ -49,16 +50,19 @@ def readiness(parts: PartsDep) -> Readiness:
 
 
 @router.get("/metrics", summary="Metrics", response_class=Response)
-def metrics(parts: PartsDep) -> Response:
-    """Requests, durations and jobs by state, in Prometheus' text format; without the jobs while Redis is down."""
-    return Response(generate_latest(parts.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+async def metrics(request: Request) -> Response:
+    """Requests, durations, jobs by state, workers, parts that wait for one, and whether Redis and the store answer, in
+    Prometheus' text format; without what only Redis knows while that is down."""
+    # Nor is this done in one of those threads: now is when somebody wants to know.
+    parts = request.app.state.parts
+    return Response(await asyncio.to_thread(generate_latest, parts.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
 def faults(parts: Parts) -> list[Complaint]:
     """The object store and Redis, each if it cannot be reached now."""
     errors = []
     try:
-        list(islice(parts.store.list("generators/"), 1))
+        answer_of(parts.store)
     except StoreUnavailable as error:
         _log.error("store unavailable", reason=str(error))
         errors.append(Complaint(field="store", message="the object store cannot be reached"))

@@ -6,6 +6,7 @@ import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 from redis import Redis, RedisError
+from rq import Queue, Worker
+from rq.utils import utcformat
 from structlog.testing import CapturingLogger
 
 from service.app import create_app
 from service.dependencies import Parts
+from service.queue import QUEUE_NAME, JobQueue
 from service.records import GeneratorRecord
 from service.settings import Settings
 from service.stores import FileStore
@@ -108,6 +112,23 @@ def test_metrics_count_requests_by_route_and_jobs_by_state(api: httpx.Client, ap
     assert "somewhere" not in text
 
 
+def test_metrics_tell_whether_anybody_does_the_work(api: httpx.Client, redis: Redis, settings: Settings) -> None:
+    text = api.get("/metrics").text
+    for figure in ("redis_up 1.0", "store_up 1.0", "workers 0.0", "parts_waiting 0.0"):
+        assert f"\nlabelmint_{figure}\n" in text
+    assert "\nlabelmint_oldest_part_waiting_seconds 0.0\n" in text
+    Worker([Queue(QUEUE_NAME, connection=redis)], connection=redis).register_birth()
+    JobQueue(redis, settings).enqueue_fit("job-1")
+    since = datetime.now(UTC) - timedelta(hours=1)
+    redis.hset("rq:job:job-1-fit", "enqueued_at", utcformat(since))
+    text = api.get("/metrics").text
+    for figure in ("workers 1.0", "parts_waiting 1.0"):
+        assert f"\nlabelmint_{figure}\n" in text
+    assert re.search(r"\nlabelmint_oldest_part_waiting_seconds 36\d\d\.", text)
+    redis.delete("rq:job:job-1-fit")
+    assert "labelmint_oldest" not in api.get("/metrics").text, "nobody knows"
+
+
 def test_the_document_describes_every_route(api: httpx.Client) -> None:
     document = api.get("/openapi.json").json()
     operations = [operation for path in document["paths"].values() for operation in path.values()]
@@ -151,6 +172,10 @@ def test_without_redis_the_service_says_so(settings: Settings, store: FileStore)
     assert list(store.list("jobs/")) == []
     metrics = client.get("/metrics")
     assert metrics.status_code == 200
+    assert "\nlabelmint_redis_up 0.0\n" in metrics.text
+    assert "\nlabelmint_store_up 1.0\n" in metrics.text
+    assert "labelmint_workers" not in metrics.text
+    assert "waiting" not in metrics.text
     assert 'labelmint_http_requests_total{method="POST",route="/generate",status="503"} 1.0' in metrics.text
     assert "labelmint_jobs" not in metrics.text
 
@@ -165,6 +190,8 @@ def test_who_waits_for_redis_does_not_keep_the_service_from_being_alive(tmp_path
                 waiting.submit(httpx.get, f"{api.url}/readyz", timeout=60)
             held = [mute.accept()[0] for _ in range(THREADS)]
             assert httpx.get(f"{api.url}/healthz", timeout=10).status_code == 200
+            metrics = httpx.get(f"{api.url}/metrics", timeout=10)  # as long as Prometheus waits
+            assert "\nlabelmint_redis_up 0.0\n" in metrics.text
         for connection in held:
             connection.close()
 
@@ -175,6 +202,7 @@ def test_without_a_store_the_service_says_so(settings: Settings, tmp_path: Path)
     (tmp_path / "store").rmdir()
     answer = client.get("/readyz")
     assert (answer.status_code, [error["field"] for error in answer.json()["errors"]]) == (503, ["store"])
+    assert "\nlabelmint_store_up 0.0\n" in client.get("/metrics").text
     answer = client.get("/generators")
     assert (answer.status_code, answer.json()["type"]) == (503, "/problems/store-unavailable")
     assert str(tmp_path) not in answer.text

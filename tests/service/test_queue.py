@@ -1,6 +1,7 @@
 """The queue over a real server: one entry per part, and parts that died come back."""
 
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from redis import Redis
 from rq import Queue, Worker
 from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
+from rq.utils import utcformat
 
 from service.queue import QUEUE_NAME, TRAIN_RETRIES, JobQueue
 from service.records import JobRecord
@@ -131,5 +133,24 @@ def test_workers_are_counted(queue: JobQueue, redis: Redis) -> None:
     listening = Worker([Queue(QUEUE_NAME, connection=redis)], connection=redis)
     listening.register_birth()
     assert queue.workers() == 1
+    redis.expire(listening.key, 0)
+    assert queue.workers() == 0, "it was killed, and no other worker has cleared up after it"
+    listening = Worker([Queue(QUEUE_NAME, connection=redis)], connection=redis)
+    listening.register_birth()
     listening.register_death()
     assert queue.workers() == 0
+
+
+def test_parts_that_wait_are_counted_and_the_oldest_tells_since_when(queue: JobQueue, redis: Redis) -> None:
+    assert queue.waiting() == (0, 0.0)
+    queue.enqueue_fit("j1")
+    queue.enqueue_fit("j2")
+    since = datetime.now(UTC) - timedelta(hours=1)
+    redis.hset("rq:job:j1-fit", "enqueued_at", utcformat(since))
+    parts, oldest_s = queue.waiting()
+    assert parts == 2
+    assert oldest_s == pytest.approx(3600, abs=30)
+    redis.hset("rq:job:j1-fit", "enqueued_at", utcformat(datetime.now(UTC) + timedelta(hours=1)))
+    assert queue.waiting() == (2, 0.0), "another machine's clock may be ahead"
+    redis.delete("rq:job:j1-fit")
+    assert queue.waiting() == (2, None)
