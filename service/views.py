@@ -115,6 +115,10 @@ class JobView(BaseModel):
     progress: Progress
     request: JobRequest = Field(discriminator="task")
     error: JobError | None
+    held_up: str | None = Field(
+        default=None,
+        description="what keeps a job from going on until somebody sees to it, in words, where `GET` finds that so",
+    )
     notes: list[str]
     created: datetime
     started: datetime | None
@@ -122,8 +126,8 @@ class JobView(BaseModel):
     links: JobLinks
 
     @classmethod
-    def of(cls, job: JobRecord) -> Self:
-        """The view of this record."""
+    def of(cls, job: JobRecord, held_up: str | None = None) -> Self:
+        """The view of this record. `held_up`: why the job cannot go on, if that is known."""
         home = f"/jobs/{job.id}"
         succeeded = job.state is JobState.SUCCEEDED
         is_fit = isinstance(job.request, FitRequest)
@@ -141,8 +145,8 @@ class JobView(BaseModel):
             report_png=f"{fitted}/report.png" if fitted else None,
             sheet=f"{fitted}/sheet.png" if fitted else None,
         )
-        fields = job.model_dump(include=set(cls.model_fields) - {"links"})
-        return cls.model_validate(fields | {"links": links.model_dump()})
+        fields = job.model_dump(include=set(cls.model_fields) - {"links", "held_up"})
+        return cls.model_validate(fields | {"links": links.model_dump(), "held_up": held_up})
 
 
 def generator_link(job: JobRecord) -> str | None:

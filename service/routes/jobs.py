@@ -12,6 +12,7 @@ from service.dependencies import JobId, LedgerDep, QueueDep, StoreDep, WatchDep
 from service.ledger import JobFinished, JobMissing, Ledger
 from service.openapi import problems
 from service.problems import Problem, not_found
+from service.queue import JobQueue
 from service.records import JobRecord, JobState, preview_key
 from service.requests import GenerateRequest, PackageRequest, TrainRequest
 from service.routes.png import PNG_ANSWERS, png_answer
@@ -23,6 +24,8 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 MAX_WAIT_S = 60
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])")
 
+_NO_WORKER = "No worker is there. The job waits until whoever runs the service starts one: `labelmint worker`."
+
 PreferHeader = Annotated[
     str | None,
     Header(description="`wait=N`: answer when something changed, or after N seconds (60 at most)"),
@@ -32,12 +35,13 @@ PreferHeader = Annotated[
 @router.get("", summary="List jobs", responses=problems(422, 503))
 def list_jobs(
     ledger: LedgerDep,
+    queue: QueueDep,
     limit: Annotated[int, Query(ge=1, le=1000, description="jobs to return at most")] = 100,
     state: Annotated[JobState | None, Query(description="only jobs in this state")] = None,
 ) -> JobList:
     """Jobs, those accepted or ended last first."""
     jobs = (job for job in ledger.recent() if state is None or job.state is state)
-    return JobList(jobs=[JobView.of(job) for job in islice(jobs, limit)])
+    return JobList(jobs=_views(list(islice(jobs, limit)), queue))
 
 
 @router.get("/{job_id}", summary="Get a job", responses=problems(404, 503))
@@ -46,10 +50,14 @@ async def get_job(
     request: Request,
     response: Response,
     ledger: LedgerDep,
+    queue: QueueDep,
     watch: WatchDep,
     prefer: PreferHeader = None,
 ) -> JobView:
-    """State, phase and progress. With `Prefer: wait=N` the answer comes with the next change: no need to poll."""
+    """State, phase and progress, and whether no worker is there to go on with it.
+
+    With `Prefer: wait=N` the answer comes with the next change: no need to poll.
+    """
     job = await run_in_threadpool(find_job, ledger, job_id)
     if (wait_s := wait_preferred(prefer, response)) and not job.state.is_terminal:
         before = _signature(job)
@@ -60,7 +68,8 @@ async def get_job(
     if not job.state.is_terminal:
         response.headers["Retry-After"] = "1"
     response.headers["Cache-Control"] = "no-store"
-    return JobView.of(job)
+    (view,) = await run_in_threadpool(_views, [job], queue)
+    return view
 
 
 @router.post("/{job_id}/cancel", status_code=202, summary="Cancel a job", responses=problems(404, 409, 503))
@@ -126,6 +135,11 @@ def dataset_gone() -> Problem:
     """410: a dataset that was made is not in the store any more."""
     detail = "The dataset was removed from the store. Send the same request again to make it anew."
     return Problem(410, "dataset-gone", "Dataset gone", detail)
+
+
+def _views(jobs: list[JobRecord], queue: JobQueue) -> list[JobView]:
+    forsaken = any(not job.state.is_terminal for job in jobs) and queue.workers() == 0
+    return [JobView.of(job, _NO_WORKER if forsaken and not job.state.is_terminal else None) for job in jobs]
 
 
 def find_job(ledger: Ledger, job_id: str) -> JobRecord:

@@ -11,6 +11,7 @@ from typing import cast
 import httpx
 import pytest
 from redis import Redis
+from rq import Queue, Worker
 
 from service.ledger import Ledger
 from service.queue import QUEUE_NAME
@@ -61,6 +62,26 @@ def test_a_running_job_shows_how_far_it_is(api: httpx.Client, api_ledger: Ledger
         "report_png": None,
         "sheet": None,
     }
+
+
+def test_an_unfinished_job_says_when_no_worker_is_there(
+    api: httpx.Client, api_ledger: Ledger, redis: Redis, job: JobRecord
+) -> None:
+    def told() -> list[str | None]:
+        (listed,) = api.get("/jobs").json()["jobs"]
+        return [listed["held_up"], api.get("/jobs/job-1").json()["held_up"]]
+
+    for start in (lambda: None, lambda: api_ledger.start(job.id)):
+        start()
+        one, other = told()
+        assert one == other is not None
+        assert "`labelmint worker`" in one
+    worker = Worker([Queue(QUEUE_NAME, connection=redis)], connection=redis)
+    worker.register_birth()
+    assert told() == [None, None]
+    worker.register_death()
+    api_ledger.succeed(job.id, {})
+    assert told() == [None, None]
 
 
 def test_a_finished_job_links_to_what_it_made(api: httpx.Client, done: str) -> None:
