@@ -1,5 +1,6 @@
 """Object stores: where everything that must survive is kept."""
 
+import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -20,6 +21,8 @@ __all__ = [
     "open_store",
 ]
 
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
+
 
 def open_store(url: str, s3_endpoint_url: str | None = None, s3_public_endpoint_url: str | None = None) -> Store:
     """The store at `url`: `file:///absolute/dir`, `file://./relative/dir` or `s3://bucket/prefix`.
@@ -36,6 +39,10 @@ def open_store(url: str, s3_endpoint_url: str | None = None, s3_public_endpoint_
     if parts.scheme == "s3":
         if not parts.netloc or parts.query or parts.fragment:
             raise ValueError("an S3 store's URL is s3://bucket or s3://bucket/prefix")
+        if not _BUCKET.fullmatch(parts.netloc):
+            raise ValueError(
+                "the bucket of an S3 store has a name of letters, digits, dots, hyphens and underscores only"
+            )
         return S3Store(parts.netloc, parts.path.strip("/"), s3_endpoint_url, s3_public_endpoint_url)
     raise ValueError("a store's URL starts with file:// or s3://")
 

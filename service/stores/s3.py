@@ -19,6 +19,7 @@ from botocore.utils import is_valid_endpoint_url, is_valid_ipv6_endpoint_url
 
 from service.stores.keys import check_folder, check_key, check_prefix, check_range
 from service.stores.protocol import ObjectMissing, StoredObject, StoreUnavailable
+from service.stores.s3_faults import fault_of_answer, fault_of_sdk
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -225,11 +226,9 @@ class S3Store:
             code = _code(error)
             if code in _MISSING:
                 raise ObjectMissing(key) from error
-            if code == "NoSuchBucket":
-                raise StoreUnavailable(f"S3 has no bucket {self._bucket}") from error
-            raise StoreUnavailable(f"S3 refused the call: {code}") from error
+            raise StoreUnavailable(fault_of_answer(code, self._bucket)) from error
         except (Boto3Error, BotoCoreError) as error:
-            raise StoreUnavailable(f"S3 cannot be reached: {type(error).__name__}") from error
+            raise StoreUnavailable(fault_of_sdk(error)) from error
 
 
 class _CountingReader:

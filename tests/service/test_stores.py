@@ -11,6 +11,7 @@ from typing import BinaryIO, cast
 import boto3
 import httpx
 import pytest
+from botocore.stub import Stubber
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +28,7 @@ from service.stores import (
 from service.stores.keys import check_key
 
 PART = 16 * 2**20
+KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 
 class Trickle:
@@ -265,6 +267,49 @@ def test_a_bucket_or_server_that_is_not_there_is_unavailable(s3_endpoint: str, m
         open_store("s3://nowhere", "http://127.0.0.1:9").put("a", b"")
 
 
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({}, "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+        ({"AWS_ACCESS_KEY_ID": "test"}, "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+        ({"AWS_PROFILE": "nobody"}, "no profile of the name in AWS_PROFILE"),
+        (KEYS | {"AWS_DEFAULT_REGION": "the moon"}, "see AWS_DEFAULT_REGION"),
+    ],
+)
+def test_without_proper_credentials_nothing_is_called_out_of_reach(
+    environment: dict[str, str], words: str, s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    no_others = {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(tmp_path)}
+    for name, value in (no_others | environment).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(StoreUnavailable, match=words) as refusal:
+        open_store("s3://bucket", s3_endpoint).put("a", b"")
+    assert "reached" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("SignatureDoesNotMatch", "does not take the credentials: see AWS_ACCESS_KEY_ID"),
+        ("ExpiredToken", "have run out"),
+        ("AccessDenied", "needs to get, put, list and delete objects"),
+        ("RequestTimeTooSkewed", "clock of this machine"),
+        ("PermanentRedirect", "set AWS_DEFAULT_REGION"),
+        ("SlowDown", r"refused the call \(SlowDown\)"),
+    ],
+)
+def test_what_s3_refuses_is_told_with_what_to_do(code: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    store = open_store("s3://bucket", "http://127.0.0.1:9")
+    assert isinstance(store, S3Store)
+    with Stubber(store._client) as stub, pytest.raises(StoreUnavailable, match=words):
+        stub.add_client_error("put_object", code)
+        store.put("a", b"")
+
+
 def test_a_link_in_a_file_store_is_not_followed(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -310,7 +355,7 @@ def test_a_key_below_another_key_is_refused_by_files(tmp_path: Path) -> None:
             store.put(key, b"")
 
 
-@pytest.mark.parametrize("url", ["", "data", "http://x", "file://", "s3://", "s3:///prefix", "file:///x?y"])
+@pytest.mark.parametrize("url", ["", "data", "http://x", "file://", "s3://", "s3:///prefix", "s3://b!", "file:///x?y"])
 def test_other_urls_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r"store"):
         open_store(url)
