@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fastapi.testclient import TestClient
+from redis import Redis
 
+from service.app import create_app
 from service.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+OPERATING = (ROOT / "docs" / "operating.md").read_text()
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 
 
@@ -67,6 +71,19 @@ def test_the_readme_names_every_variable_of_compose() -> None:
     variables = set(re.findall(r"\$\{(\w+):-", (ROOT / "docker-compose.yml").read_text()))
     assert "S3_PUBLIC_ENDPOINT_URL" in variables
     assert variables <= set(re.findall(r"`(\w+)[`=]", README))
+
+
+def test_who_operates_the_service_reads_of_every_metric_there_is(settings: Settings, redis: Redis) -> None:
+    scraped = TestClient(create_app(settings)).get("/metrics").text
+    there = {name for name in re.findall(r"^# TYPE (\w+)", scraped, re.MULTILINE) if not name.endswith("_created")}
+    told = re.findall(r"^\| (`labelmint_.*?) \|", OPERATING, re.MULTILINE)
+    assert there == set(re.findall(r"labelmint_\w+", " ".join(told)))
+
+
+def test_what_operating_calls_settings_are_some() -> None:
+    assert "docs/operating.md" in README
+    named = {name.lower() for name in re.findall(r"LABELMINT_(\w+)", OPERATING)}
+    assert named <= Settings.model_fields.keys()
 
 
 def test_compose_shows_how_a_worker_gets_weights_that_lie_outside() -> None:
