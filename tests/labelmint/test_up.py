@@ -1,5 +1,6 @@
 """`labelmint up`: everything starts with one command, and nothing is left of it afterwards."""
 
+import json
 import os
 import re
 import shutil
@@ -117,10 +118,14 @@ def test_a_killed_worker_is_brought_back_and_a_second_up_is_refused(tmp_path: Pa
         )
         assert (second.returncode, "another labelmint" in second.stderr) == (2, True)
         log = tmp_path / "logs" / "worker-1.log"
-        wait_for(lambda: "started with PID" in log.read_text(), 60, "there is a worker")
-        pid = int(re.findall(r"started with PID (\d+)", log.read_text())[0])
-        os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: log.read_text().count("started with PID") == 2, 60, "there is a new worker")
+
+        def started() -> list[int]:
+            lines = map(json.loads, log.read_text().splitlines())
+            return [line["pid"] for line in lines if line["event"] == "worker started"]
+
+        wait_for(lambda: len(started()) == 1, 60, "there is a worker")
+        os.kill(started()[0], signal.SIGKILL)
+        wait_for(lambda: len(started()) == 2, 60, "there is a new worker")
         up.end(signal.SIGINT)
 
 
