@@ -22,7 +22,7 @@ test: $(STAMP)
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt models/fused_labeling.c
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "labelmint needs Python 3.11 or newer; '$(PYTHON)' is missing or older. Name another: make PYTHON=python3.12"; \
 		exit 1; }

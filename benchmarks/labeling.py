@@ -1,8 +1,9 @@
 """What labeling costs beside making images: `python -m benchmarks.labeling --resolution 256 --classes 19 --members 10`.
 
 Compares, in turns within one run, the bare generator, the generator with the labeling kernel, the generator with the
-configuration that projects are fitted with, and a plain implementation that builds the hypercolumn (see
-`benchmarks.materialised`, also for where the labeler's weights come from). Peak memory is that of a process each, over
+configuration that projects are fitted with (as it is, and layer by layer where it has a fused kernel), and a plain
+implementation that builds the hypercolumn (see `benchmarks.materialised`, also for where the labeler's weights come
+from). Peak memory is that of a process each, over
 what it took to load the networks and make one bare image. The last line is one JSON object.
 """
 
@@ -27,6 +28,7 @@ from models.bundle import GeneratorBundle, load_generator
 from models.bundled import bundled_folders
 from models.device import choose_device, fast_precision
 from models.fitting.settings import FitSettings
+from models.fused_labeling import fused
 from models.generator import Generator
 from models.inversion.latents import LatentStatistics
 from models.labeler import Labeler, LabelerArchitecture
@@ -166,11 +168,13 @@ def measure_rates(
     work: Work, labeler: Labeler, shipped: Labeler, peers: Materialised, rounds: int, clock: Callable[[], float]
 ) -> dict[str, float]:
     """Images a second of each way, the median of `rounds` in turns."""
-    kernel, fitted = LabelingKernel(labeler, work.precision), LabelingKernel(shipped, work.precision)
+    kernel, fitted, layered = (LabelingKernel(each, work.precision) for each in (labeler, shipped, shipped))
+    layered.fused = None
     quick = {
         "bare": work.bare,
         "labeled": lambda: work.labeled(kernel),
         "shipped": lambda: work.labeled(fitted),
+        "shipped_layered": lambda: work.labeled(layered),
     }
     size, device = len(work.z), work.z.device
     times: dict[str, list[float]] = {name: [] for name in (*quick, "materialised")}
@@ -246,6 +250,8 @@ def main() -> None:
         "labeled_to_bare": round(rates["labeled"] / rates["bare"], 3),
         "labeled_to_materialised": round(rates["labeled"] / rates["materialised"], 2),
         "shipped_to_bare": round(rates["shipped"] / rates["bare"], 3),
+        "shipped_layered_to_bare": round(rates["shipped_layered"] / rates["bare"], 3),
+        "shipped_is_fused": fused(shipped, work.precision) is not None,
         "peak_mb_labeled": round(peaks["labeled"], 1),
         "peak_mb_materialised": round(peaks["materialised"], 1),
         **compare(work, labeler, peers),

@@ -1,7 +1,8 @@
 # A worker: torch with CUDA, used when the container is given a GPU, and the CPU otherwise.
-FROM python:3.12-slim
+FROM python:3.12-slim AS build
 
-RUN useradd --create-home --uid 10001 labelmint && mkdir /data && chown labelmint /data
+# For the labeling kernel of CPUs, which workers lack without it.
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev
 WORKDIR /app
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY labelmint labelmint
@@ -9,7 +10,15 @@ COPY models models
 COPY service service
 COPY untrusted untrusted
 COPY workers workers
-RUN pip install --no-cache-dir --constraint constraints.txt '.[worker]'
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
+
+FROM python:3.12-slim
+
+RUN useradd --create-home --uid 10001 labelmint && mkdir /data && chown labelmint /data
+WORKDIR /app
+COPY constraints.txt ./
+RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
+    pip install --no-cache-dir --constraint constraints.txt "$(ls /wheels/*.whl)[worker]"
 
 USER labelmint
 ENV LABELMINT_DATA_DIR=/data

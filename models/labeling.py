@@ -1,27 +1,23 @@
 """The labeler's inference kernel: what `Labeler.label` says, at a cost near that of the bare image."""
 
-import math
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from models.fused_labeling import fused
 from models.heads.attributes import decide
 from models.heads.keypoints import keypoints_of, points_uncertainty
 from models.heads.segmentation import ignore_most_uncertain
 from models.heads.uncertainty import CLASS, DEPTH, KEYPOINTS, SEGMENTATION, mean_of_worst
-from models.labeler import Labeler, LabelerArchitecture, Labels
-from models.pixel_network import PixelNetwork, Tile
+from models.label_maps import LabelMaps
+from models.labeler import Labeler, Labels
+from models.pixel_network import PixelNetwork
 
 BUDGET_BYTES = {"cpu": 48 * 2**20, "cuda": 2**30}
 """What a tile and its intermediate results may take: on a CPU somewhat more than the last level of cache, because more
 calls of smaller matrix products cost more than they save; on a GPU a small part of its memory."""
-
-SMALLEST_PROBABILITY = 1e-30
-"""Keeps 0·log 0 at 0."""
-
-LOG2_E = math.log2(math.e)
-"""On CPUs, PyTorch takes powers of two in less than half the time of powers of e."""
 
 
 class LabelingKernel:
@@ -40,7 +36,9 @@ class LabelingKernel:
         """
         self.labeler, self.architecture = labeler, labeler.architecture
         self.device = labeler.thresholds.device
-        self.network = PixelNetwork(labeler, precision, budget_bytes or BUDGET_BYTES[self.device.type])
+        self.budget_bytes = budget_bytes or BUDGET_BYTES[self.device.type]
+        self.network = PixelNetwork(labeler, precision, self.budget_bytes)
+        self.fused = fused(labeler, precision)
 
     @torch.inference_mode()
     def label(self, features: list[Tensor], ignore_fraction: float = 0.0) -> Labels:
@@ -78,12 +76,12 @@ class LabelingKernel:
     def _label(self, features: list[Tensor]) -> Labels:
         layout = self.architecture.layout
         visibility, of_attributes = self.labeler.of_whole_images(features)
-        maps = _Maps(self.architecture, len(features[0]), self.network.decoded, self.device)
+        together = self.fused.together(self.budget_bytes) if self.fused else self.network.decoded
+        maps = LabelMaps(self.architecture, len(features[0]), together, self.device)
         points: list[tuple[Tensor, Tensor]] = []
-        for tile in self.network.tiles(features):
-            maps.take(tile)
-            if visibility is not None and tile.rows.stop == self.architecture.resolution:
-                seen = visibility[tile.images]
+        for images in self._fill(features, maps):
+            if visibility is not None:
+                seen = visibility[images]
                 heatmaps = maps.heatmaps[: len(seen)]
                 points.append((keypoints_of(heatmaps, seen), points_uncertainty(heatmaps, seen)))
         kinds: dict[str, Tensor] = {}
@@ -101,55 +99,12 @@ class LabelingKernel:
             attributes, kinds[CLASS] = decide(of_attributes)
         return Labels(masks, keypoints, depth, attributes, self.labeler.combined(kinds), kinds, divergence)
 
-
-class _Maps:
-    """What is known of the pixels of a batch, filled tile by tile: masks uint8 and divergence (B, H, W) of the
-    segmentation; mean and spread of the standardised depth (B, H, W); heatmaps (images, M, P, H, W) of a tile."""
-
-    def __init__(self, architecture: LabelerArchitecture, batch: int, decoded: int, device: torch.device) -> None:
-        self.layout, side = architecture.layout, architecture.resolution
-        segmented, deep = batch if self.layout.classes else 0, batch if self.layout.depth is not None else 0
-        self.masks = torch.empty(segmented, side, side, dtype=torch.uint8, device=device)
-        self.divergence = torch.empty(segmented, side, side, device=device)
-        self.depth = torch.empty(deep, side, side, device=device)
-        self.depth_spread = torch.empty(deep, side, side, device=device)
-        shape = (min(batch, decoded), architecture.members, self.layout.points, side, side)
-        self.heatmaps = torch.empty(shape, device=device)
-
-    def take(self, tile: Tile) -> None:
-        """Keep what a tile's outputs say; they are overwritten."""
-        classes, points = self.layout.classes, self.layout.points
-        images, rows, outputs = tile.images, tile.rows, tile.outputs
-        if classes:
-            index, divergence = vote_and_diverge(outputs[:, :classes])
-            self.masks[images, rows] = index
-            self.divergence[images, rows] = divergence
-        if points:
-            heatmaps = outputs[:, classes : classes + points].permute(2, 0, 1, 3, 4)
-            self.heatmaps[: len(heatmaps), :, :, rows] = heatmaps
-        if self.layout.depth is not None:
-            depths = outputs[:, -1]
-            mean = depths.mean(dim=0)
-            self.depth[images, rows] = mean
-            self.depth_spread[images, rows] = (depths - mean).square_().mean(dim=0).sqrt_()
-
-
-def vote_and_diverge(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """The class of the members' largest mean probability, the first of equal ones, and their Jensen-Shannon divergence.
-
-    Args:
-        logits: float32 (M, K, …) of at most 256 classes, overwritten.
-
-    Returns:
-        uint8 and float32 (…).
-    """
-    members, last = len(logits), logits.shape[1] - 1
-    log_p = logits.log_softmax(dim=1)
-    p = torch.mul(log_p, LOG2_E, out=logits).exp2_()
-    divergence = log_p.mul_(p).sum(dim=(0, 1)).div_(members)
-    mean = p.sum(dim=0).div_(members)
-    divergence -= mean.clamp(min=SMALLEST_PROBABILITY).log_().mul_(mean).sum(dim=0)
-    # On a CPU, finding places along a leading axis takes several times as long as finding values.
-    place = torch.arange(last, -1, -1, dtype=mean.dtype, device=mean.device).view(-1, *[1] * (mean.dim() - 1))
-    index = last - mean.eq_(mean.amax(dim=0)).mul_(place).amax(dim=0)
-    return index.to(torch.uint8), divergence.clamp_(min=0)
+    def _fill(self, features: list[Tensor], maps: LabelMaps) -> Iterator[slice]:
+        """Fill the maps; yields which images are complete, whose heatmaps stay until the next ones."""
+        if self.fused:
+            yield from self.fused.fill(features, maps)
+            return
+        for tile in self.network.tiles(features):
+            maps.take(tile)
+            if tile.rows.stop == self.architecture.resolution:
+                yield tile.images

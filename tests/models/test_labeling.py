@@ -8,8 +8,9 @@ from torch import Tensor
 
 from models.folding import GROUP_WIDTH
 from models.heads.segmentation import jensen_shannon, vote
+from models.label_maps import vote_and_diverge
 from models.labeler import Labeler, LabelerArchitecture, Labels
-from models.labeling import LabelingKernel, vote_and_diverge
+from models.labeling import LabelingKernel
 from models.labels import LabelLayout
 from models.pixel_network import DECODING_SHARE, PixelNetwork
 from models.upsampling import bands, interpolation, widen
