@@ -15,7 +15,10 @@ _LEAST_SHARD_S = 5.0
 """Below this, beginning a shard would cost more than another worker is worth."""
 
 _GOOD_SHARD_S = 20.0
-"""Below this, what beginning a shard costs would be felt: one worker alone does not cut its work finer."""
+"""Below this, what beginning a shard costs would be felt."""
+
+_LONE_SHARD_S = 60.0
+"""One worker alone has nobody to share with, and does not cut its work finer."""
 
 _SMALLEST_SHARD, _LARGEST_SHARD = 25, 100_000
 """Samples, whatever the rate."""
@@ -56,7 +59,8 @@ def shard_size(count: int, wished: int | None, samples_s: float, workers: int) -
         return wished
     workers = max(1, workers)
     some, one = (-(-count // (shards * workers)) for shards in (_SHARDS_A_WORKER, 1))
-    most, good, least = (round(samples_s * seconds) for seconds in (_SHARD_S, _GOOD_SHARD_S, _LEAST_SHARD_S))
+    good_s = _LONE_SHARD_S if workers == 1 else _GOOD_SHARD_S
+    most, good, least = (round(samples_s * seconds) for seconds in (_SHARD_S, good_s, _LEAST_SHARD_S))
     size = min(most, max(some, min(one, good), least))
     shards = -(-count // max(_SMALLEST_SHARD, min(_LARGEST_SHARD, size)))
     if shards > workers:

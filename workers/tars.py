@@ -1,4 +1,8 @@
-"""Shards as WebDataset tars: a few members a sample, and the same samples always give the same bytes."""
+"""Shards as WebDataset tars: a few members a sample, and the same samples always give the same bytes.
+
+Headers are `tarfile`'s, made once: those of members differ in name, size and checksum, and making or reading each of
+them anew would cost more than all the rest of packing a sample.
+"""
 
 import json
 import tarfile
@@ -76,6 +80,28 @@ class PackedSample:
         return sum(len(data) for data in (self.image, self.mask, self.depth) if data is not None)
 
 
+_NAME, _SIZE, _CHECKSUM = slice(0, 100), slice(124, 136), slice(148, 156)
+"""Where a header has them; all else is the same in every member's."""
+
+
+def _template() -> bytes:
+    """The header of an empty member without name. Owner and time stay 0, so that the bytes depend on the samples
+    alone."""
+    info = tarfile.TarInfo("")
+    info.mode = 0o644
+    return info.tobuf(tarfile.USTAR_FORMAT)
+
+
+_TEMPLATE = _template()
+_BEFORE_SIZE = _TEMPLATE[_NAME.stop : _SIZE.start]
+_BEFORE_CHECKSUM = _TEMPLATE[_SIZE.stop : _CHECKSUM.start]
+_BEHIND_CHECKSUM = _TEMPLATE[_CHECKSUM.stop :]
+_CHECKSUM_OF_REST = sum(_BEFORE_SIZE + _BEFORE_CHECKSUM + _BEHIND_CHECKSUM) + 8 * ord(" ")
+"""In the sum, the checksum counts as blanks."""
+
+_NOTHING = bytes(tarfile.BLOCKSIZE)
+
+
 class Sink(Protocol):
     """What bytes can be written to."""
 
@@ -116,10 +142,7 @@ class ShardWriter:
         self._member(f"{stem}.{FACTS}", facts_json(sample.facts))
 
     def _member(self, name: str, data: bytes) -> None:
-        info = tarfile.TarInfo(name)  # owner and times stay 0, so that the bytes depend on the samples alone
-        info.size = len(data)
-        info.mode = 0o644
-        block = info.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % tarfile.BLOCKSIZE)
+        block = _header(name, len(data)) + data + bytes(-len(data) % tarfile.BLOCKSIZE)
         self._stream.write(block)
         self._size += len(block)
 
@@ -136,33 +159,56 @@ class ShardDamaged(Exception):
 
 def read_shard(stream: BinaryIO) -> Iterator[PackedSample]:
     """The samples of a shard in order, one at a time, from a stream that need not seek. Raises `ShardDamaged`."""
-    try:
-        with tarfile.open(fileobj=stream, mode="r|") as tar:
-            yield from _samples(tar)
-    except tarfile.TarError as damage:
-        raise ShardDamaged(str(damage)) from damage
-
-
-def _samples(tar: tarfile.TarFile) -> Iterator[PackedSample]:
     parts: dict[str, bytes] = {}
     stem = ""
-    while (info := tar.next()) is not None:
-        member_stem, _, suffix = info.name.partition(".")
+    for name, data in _members(stream):
+        member_stem, _, suffix = name.partition(".")
         if parts and member_stem != stem:
             raise ShardDamaged(f"sample {stem} lacks a member")
         stem = member_stem
-        member = tar.extractfile(info)
-        if member is None:
-            raise ShardDamaged(f"{info.name} is not a file")
         if suffix in parts:
-            raise ShardDamaged(f"{info.name} occurs twice")
-        parts[suffix] = member.read()
-        tar.members.clear()  # type: ignore[attr-defined]  # it would keep an entry a member
+            raise ShardDamaged(f"{name} occurs twice")
+        parts[suffix] = data
         if suffix == FACTS:  # the last one of a sample
             yield _sample(stem, parts)
             parts = {}
     if parts:
         raise ShardDamaged(f"sample {stem} lacks a member")
+
+
+def _members(stream: BinaryIO) -> Iterator[tuple[str, bytes]]:
+    """Names and contents, up to the tar's end."""
+    while (header := _read(stream, tarfile.BLOCKSIZE)) != _NOTHING:
+        name = header[_NAME].rstrip(b"\0").decode("ascii", "replace")
+        try:
+            size = int(header[_SIZE].rstrip(b"\0"), 8)
+        except ValueError:
+            size = -1
+        if size < 0 or header != _header(name, size):
+            raise ShardDamaged(f"after {name[:40]!r} is no header of a member")
+        data = _read(stream, size)
+        if _read(stream, -size % tarfile.BLOCKSIZE).strip(b"\0"):
+            raise ShardDamaged(f"{name} is longer than its header says")
+        yield name, data
+    while rest := stream.read(tarfile.RECORDSIZE):
+        if rest.strip(b"\0"):
+            raise ShardDamaged("there is more behind the end")
+
+
+def _read(stream: BinaryIO, size: int) -> bytes:
+    data = stream.read(size)
+    if len(data) < size:
+        raise ShardDamaged("it breaks off")
+    return data
+
+
+def _header(name: str, size: int) -> bytes:
+    """A member's header. Raises `ValueError` if the name is too long for one."""
+    path, length = name.encode("ascii", "replace"), b"%011o\0" % size
+    if len(path) > _NAME.stop or len(length) != _SIZE.stop - _SIZE.start:
+        raise ValueError(f"{name!r} of {size} bytes does not fit into a shard")
+    checksum = b"%06o\0 " % (_CHECKSUM_OF_REST + sum(path) + sum(length))
+    return path.ljust(_NAME.stop, b"\0") + _BEFORE_SIZE + length + _BEFORE_CHECKSUM + checksum + _BEHIND_CHECKSUM
 
 
 def _sample(stem: str, parts: dict[str, bytes]) -> PackedSample:

@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,25 @@ def test_owner_time_and_mode_are_fixed() -> None:
     }
 
 
+def test_every_byte_is_as_tarfile_would_write_it() -> None:
+    rows = [*samples(3, start=999_999_999 - 3), EVERY_KIND, IMAGE_ALONE, replace(IMAGE_ALONE, image=bytes(70_000))]
+    stream = io.BytesIO()
+    with (
+        tarfile.open(fileobj=io.BytesIO(tar_of(rows))) as ours,
+        tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as theirs,
+    ):
+        for member in ours.getmembers():
+            info = tarfile.TarInfo(member.name)
+            info.size = member.size
+            theirs.addfile(info, ours.extractfile(member))
+    assert tar_of(rows) == stream.getvalue()
+
+
+def test_a_member_that_does_not_fit_is_not_written() -> None:
+    with pytest.raises(ValueError, match="does not fit"):
+        tar_of([replace(IMAGE_ALONE, image_suffix="p" * 90)])
+
+
 class Outlet(io.RawIOBase):
     """A stream that can be written to, and nothing else."""
 
@@ -116,6 +136,24 @@ def test_a_cut_shard_is_noticed_or_ends_early(kept: int) -> None:
         return
     assert read == whole[: len(read)]
     assert len(read) < 3
+
+
+def flipped(data: bytes, place: int) -> bytes:
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+@pytest.mark.parametrize("place", [0, 5, 99, 100, 108, 125, 135, 140, 150, 156, 257, 300, 511])
+def test_a_header_with_any_other_byte_is_damage(place: int) -> None:
+    with pytest.raises(ShardDamaged):
+        list(read_shard(io.BytesIO(flipped(tar_of([IMAGE_ALONE]), place))))
+
+
+def test_what_lies_between_and_behind_members_is_damage() -> None:
+    whole = tar_of([IMAGE_ALONE])
+    for other in (flipped(whole, 512 + len(IMAGE_ALONE.image)), flipped(whole, len(whole) - 1), whole + b"more"):
+        with pytest.raises(ShardDamaged):
+            list(read_shard(io.BytesIO(other)))
+    assert list(read_shard(io.BytesIO(whole))) == [IMAGE_ALONE]
 
 
 FACTS = b'{"index":0,"source":0,"version":0,"uncertainty":0.5,"kinds":{}}'
