@@ -1,7 +1,8 @@
 """PNG files: the same array always gives the same bytes.
 
-They are put together here rather than by a library because that takes less than half of the time, and lets go of the
-interpreter's lock meanwhile: rows with one fixed filter, deflated at zlib's quickest level.
+They are put together here rather than by a library because that takes a fifth of the time, and lets go of the
+interpreter's lock meanwhile: rows with one fixed filter, deflated by Intel's ISA-L, which is several times as fast as
+zlib and packs photographs as tightly as zlib's quickest level.
 """
 
 import io
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from isal import isal_zlib
 from PIL import Image
 
 from service.label_schema import IGNORED, LabelClass
@@ -18,11 +20,7 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _RGB, _PALETTE = 0, 2, 3
 _AS_IT_IS, _LESS_ITS_LEFT = 0, 1
 _LEVEL = 1
-"""zlib's. A step above it costs much time for few bytes."""
-
-_FEW_PIXELS = 128**2
-"""An image of no more repeats itself so little that it is as small, and done in three quarters of the time, if deflate
-looks for runs alone; a larger one may come out a tenth larger by that."""
+"""Of 0 to 3. Steps above it cost time for next to no bytes."""
 
 _VOID = bytes((224, 224, 192))
 """The colour of ignored pixels in a mask; that of Pascal VOC."""
@@ -38,8 +36,7 @@ def palette(classes: Sequence[LabelClass]) -> bytes:
 def image_png(image: npt.NDArray[np.uint8]) -> bytes:
     """8-bit PNG of an RGB image, (H, W, 3) uint8."""
     height, width, _ = image.shape
-    strategy = zlib.Z_RLE if height * width <= _FEW_PIXELS else zlib.Z_DEFAULT_STRATEGY
-    return _png(width, height, 8, _RGB, _deflated(_rows(image.reshape(height, width * 3), 3), strategy))
+    return _png(width, height, 8, _RGB, _rows(image.reshape(height, width * 3), 3))
 
 
 def mask_png(mask: npt.NDArray[np.uint8], colors: bytes) -> bytes:
@@ -50,8 +47,7 @@ def mask_png(mask: npt.NDArray[np.uint8], colors: bytes) -> bytes:
     height, width = mask.shape
     if int(mask.max()) >= len(colors) // 3:
         colors += _VOID * (IGNORED + 1 - len(colors) // 3)
-    # Areas of one value are what a mask is made of: looking for runs alone is both the quickest and the smallest.
-    return _png(width, height, 8, _PALETTE, _deflated(_rows(mask, None), zlib.Z_RLE), colors)
+    return _png(width, height, 8, _PALETTE, _rows(mask, None), colors)
 
 
 def depth_png(depth: npt.NDArray[np.float32], scale: float) -> bytes:
@@ -62,7 +58,7 @@ def depth_png(depth: npt.NDArray[np.float32], scale: float) -> bytes:
     height, width = depth.shape
     steps = np.clip(np.rint(depth / np.float32(scale)), 1, _LARGEST_DEPTH)
     pixels = np.where(np.isnan(steps), 0, steps).astype(">u2")
-    return _png(width, height, 16, _GREY, _deflated(_rows(pixels.view(np.uint8), 2), zlib.Z_DEFAULT_STRATEGY))
+    return _png(width, height, 16, _GREY, _rows(pixels.view(np.uint8), 2))
 
 
 def read_image(data: bytes) -> npt.NDArray[np.uint8]:
@@ -99,14 +95,9 @@ def _rows(pixels: npt.NDArray[np.uint8], stride: int | None) -> bytes:
     return rows.tobytes()
 
 
-def _deflated(rows: bytes, strategy: int) -> bytes:
-    packer = zlib.compressobj(_LEVEL, strategy=strategy)
-    return packer.compress(rows) + packer.flush()
-
-
-def _png(width: int, height: int, bits: int, color_type: int, data: bytes, colors: bytes = b"") -> bytes:
+def _png(width: int, height: int, bits: int, color_type: int, rows: bytes, colors: bytes = b"") -> bytes:
     header = b"".join(size.to_bytes(4, "big") for size in (width, height)) + bytes((bits, color_type, 0, 0, 0))
-    chunks = [_chunk(b"IHDR", header), _chunk(b"IDAT", data), _chunk(b"IEND", b"")]
+    chunks = [_chunk(b"IHDR", header), _chunk(b"IDAT", isal_zlib.compress(rows, _LEVEL)), _chunk(b"IEND", b"")]
     if colors:
         chunks.insert(1, _chunk(b"PLTE", colors))
     return _SIGNATURE + b"".join(chunks)
