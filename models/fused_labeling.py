@@ -60,6 +60,11 @@ def _library() -> ctypes.CDLL | None:
     return library if ours else None
 
 
+def is_available() -> bool:
+    """Whether the compiled code was built and can run here."""
+    return _library() is not None
+
+
 class FusedPixels:
     """A labeler's pixels, labeled by compiled code. What it says of an image depends neither on the image's place in a
     batch nor on its neighbours, nor on the number of threads."""

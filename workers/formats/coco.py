@@ -71,15 +71,16 @@ class _Work:
             outlines[region.value].append(f"[{','.join(corners)}]")
         areas, boxes = coco_mask.area([*lengths.values()]), coco_mask.toBbox([*lengths.values()])
         described = zip(lengths.items(), areas.tolist(), boxes.tolist(), strict=True) if lengths else ()
+        size = _compact(list(mask.shape))
         instances, polygons = [], []
         for (value, rle), area, box in described:
             category = self.ids[value]
             begin = (
                 f'{{"id":{image * len(self.ids) + category},"image_id":{image},"category_id":{category},"iscrowd":0,'
-                f'"area":{area},"bbox":{_compact(box)},"segmentation":'
+                f'"area":{area},"bbox":[{",".join(map(repr, box))}],"segmentation":'
             )
-            counts = _compact(rle["counts"].decode())
-            instances.append(f'{begin}{{"size":{_compact(rle["size"])},"counts":{counts}}}}}')
+            counts = rle["counts"].decode().replace("\\", "\\\\")  # of what JSON escapes, run lengths have this alone
+            instances.append(f'{begin}{{"size":{size},"counts":"{counts}"}}}}')
             polygons.append(f"{begin}[{','.join(outlines[value])}]}}")
         return {"instances": ",".join(instances).encode(), "polygons": ",".join(polygons).encode()}
 
