@@ -20,13 +20,14 @@ test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build models/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(STAMP): pyproject.toml constraints.txt models/fused_labeling.c
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "labelmint needs Python 3.11 or newer; '$(PYTHON)' is missing or older. Name another: make PYTHON=python3.12"; \
 		exit 1; }
 	@echo "making $(VENV), once: this takes some minutes and 6 GB of disk"
+	@rm -f models/*.so
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[worker,embedded,dev]'
 	@touch $@

@@ -3,8 +3,8 @@
 Compares, in turns within one run, the bare generator, the generator with the labeling kernel, the generator with the
 configuration that projects are fitted with (as it is, and layer by layer where it has a fused kernel), and a plain
 implementation that builds the hypercolumn (see `benchmarks.materialised`, also for where the labeler's weights come
-from). Peak memory is that of a process each, over
-what it took to load the networks and make one bare image. The last line is one JSON object.
+from). Peak memory is that of a process each, over what it took to load the networks and make one bare image. The last
+line is one JSON object.
 """
 
 import argparse

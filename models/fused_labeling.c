@@ -6,16 +6,22 @@
  * features and projections lie channels last; from there on pixels are in the lanes, so that softmax and vote need no
  * sums across lanes. Products are of pairs of bfloat16, added up in float32; outputs are float32 altogether.
  *
+ * Of two numbers, _mm512_max_ps gives the second one where either is NaN: written as here, NaN stays NaN.
+ *
  * For processors with AVX-512 and its bfloat16 instructions. */
 
 #include <immintrin.h>
 #include <stdint.h>
+
+/* To be raised with every change that a caller of the older one would not notice. */
+#define INTERFACE 1
 
 #define LANES 16
 #define MOST_SIDES 12
 #define MOST_SHARED 128
 #define MOST_HIDDEN 96
 #define MOST_OUTPUTS 320
+#define MOST_MEMBERS 64
 
 #define KERNEL __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
 #define INLINE KERNEL static inline __attribute__((always_inline))
@@ -188,7 +194,7 @@ INLINE void first_layer(const struct network *net, const struct image *image, co
     for (int p = 0; p < 8; p++)
 #pragma GCC unroll 3
         for (int j = 0; j < count; j++) {
-            const __m256bh halves = _mm512_cvtneps_pbh(_mm512_max_ps(sums[p][j], _mm512_setzero_ps()));
+            const __m256bh halves = _mm512_cvtneps_pbh(_mm512_max_ps(_mm512_setzero_ps(), sums[p][j]));
             _mm256_storeu_si256((__m256i *)(out + p * shared + unit + j * LANES), (__m256i)halves);
         }
 }
@@ -205,7 +211,7 @@ INLINE void hidden_units(const __m512i *x, int pairs, const uint32_t *weights, i
         for (int u = 0; u < count; u++) sums[u] = _mm512_dpbf16_ps(sums[u], both, pair(weights[k * width + u]));
     }
 #pragma GCC unroll 24
-    for (int u = 0; u < count; u++) out[u] = _mm512_max_ps(sums[u], _mm512_setzero_ps());
+    for (int u = 0; u < count; u++) out[u] = _mm512_max_ps(_mm512_setzero_ps(), sums[u]);
 }
 
 /* `count` outputs of a member for 16 pixels. */
@@ -276,7 +282,7 @@ INLINE void decide(const struct network *net, const struct image *image, int64_t
         divergence = _mm512_fnmadd_ps(p, logarithm(_mm512_max_ps(p, _mm512_set1_ps(1e-30f))), divergence);
     }
     _mm_storeu_si128((__m128i *)(image->mask + pixel), _mm512_cvtepi32_epi8(class));
-    _mm512_storeu_ps(image->divergence + pixel, _mm512_max_ps(divergence, _mm512_setzero_ps()));
+    _mm512_storeu_ps(image->divergence + pixel, _mm512_max_ps(_mm512_setzero_ps(), divergence));
 }
 
 KERNEL static void label_pixels(const struct network *net, const struct image *image, const float *down,
@@ -307,7 +313,7 @@ KERNEL static void label_pixels(const struct network *net, const struct image *i
     }
     __m512 of_members = _mm512_setzero_ps(), mean = of_members, square = of_members;
     for (int k = 0; k < net->classes; k++) sums[k] = _mm512_setzero_ps();
-    float depths[64][LANES];
+    float depths[MOST_MEMBERS][LANES];
     for (int member = 0; member < net->members; member++) {
         all_hidden(net, member, x, hidden);
         all_outputs(net, member, hidden, outputs);
@@ -334,9 +340,20 @@ KERNEL static void label_pixels(const struct network *net, const struct image *i
     }
 }
 
-/* Whether this processor can run the rest, and the caller's structures are ours. */
-int supported(int network_bytes, int image_bytes) {
-    if (network_bytes != sizeof(struct network) || image_bytes != sizeof(struct image)) return 0;
+/* What caller and callee must agree on, in the caller's order. */
+static const int32_t agreed[] = {INTERFACE,    LANES,        MOST_SIDES,             MOST_SHARED,          MOST_HIDDEN,
+                                 MOST_OUTPUTS, MOST_MEMBERS, sizeof(struct network), sizeof(struct image), sizeof(struct place)};
+
+/* Whether the caller means this code. */
+int is_meant(const int32_t *facts, int32_t count) {
+    if (count != sizeof(agreed) / sizeof(agreed[0])) return 0;
+    for (int i = 0; i < count; i++)
+        if (facts[i] != agreed[i]) return 0;
+    return 1;
+}
+
+/* Whether this processor can run the rest. */
+int is_supported(void) {
     __builtin_cpu_init();
     return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");

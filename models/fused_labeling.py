@@ -21,8 +21,8 @@ from models.label_maps import LabelMaps
 from models.labeler import Labeler, LabelerArchitecture
 
 # These say what the C file says.
-_LANES, _MOST_SIDES, _MOST_SHARED, _MOST_HIDDEN, _MOST_OUTPUTS, _MOST_MEMBERS = 16, 12, 128, 96, 320, 64
-_PLACE_BYTES = 12
+_INTERFACE, _LANES, _PLACE_BYTES = 1, 16, 12
+_MOST_SIDES, _MOST_SHARED, _MOST_HIDDEN, _MOST_OUTPUTS, _MOST_MEMBERS = 12, 128, 96, 320, 64
 
 
 class _Network(ctypes.Structure):
@@ -49,20 +49,30 @@ class _Image(ctypes.Structure):
     )
 
 
+class _Unusable(Exception):
+    """Why there is no compiled code to use."""
+
+
 @cache
-def _library() -> ctypes.CDLL | None:
-    """The compiled code, if it was built from this version's source and this processor can run it."""
+def _library() -> ctypes.CDLL | _Unusable:
     path = Path(__file__).with_name(f"_fused_labeling{EXTENSION_SUFFIXES[0]}")
+    facts = [_INTERFACE, _LANES, _MOST_SIDES, _MOST_SHARED, _MOST_HIDDEN, _MOST_OUTPUTS, _MOST_MEMBERS]
+    facts += [ctypes.sizeof(_Network), ctypes.sizeof(_Image), _PLACE_BYTES]
     if not path.exists():
-        return None
-    library = ctypes.CDLL(str(path))
-    ours = library.supported(ctypes.sizeof(_Network), ctypes.sizeof(_Image))
-    return library if ours else None
+        return _Unusable("not built")
+    try:
+        library = ctypes.CDLL(str(path))
+        if not library.is_meant((ctypes.c_int32 * len(facts))(*facts), len(facts)):
+            return _Unusable("built from another version")
+        return library if library.is_supported() else _Unusable("this processor has no AVX-512 for bfloat16")
+    except (OSError, AttributeError) as failure:
+        return _Unusable(f"cannot be loaded: {failure}")
 
 
-def is_available() -> bool:
-    """Whether the compiled code was built and can run here."""
-    return _library() is not None
+def availability() -> str:
+    """`available`, or why the compiled code is not."""
+    library = _library()
+    return str(library) if isinstance(library, _Unusable) else "available"
 
 
 class FusedPixels:
@@ -141,11 +151,20 @@ class FusedPixels:
 
         Args:
             features: the style blocks' outputs, coarse to fine, (B, C, r, r); channels last is fastest.
+
+        Raises:
+            ValueError: they are not those of the labeler's generator.
         """
+        architecture = self._architecture
+        levels = zip(architecture.feature_channels, architecture.feature_sides, strict=True)
+        expected = [(len(features[0]), channels, side, side) for channels, side in levels]
+        if (shapes := [tuple(f.shape) for f in features]) != expected:
+            raise ValueError(f"features are {shapes}, the labeler's are {expected}")
         own = [f.bfloat16().permute(0, 2, 3, 1).contiguous() for f in features]
         projected = [self._projected(own, side) for side in self._below]
-        for start in range(0, len(own[0]), len(maps.heatmaps)):
-            images = slice(start, min(start + len(maps.heatmaps), len(own[0])))
+        together = max(1, len(maps.heatmaps))
+        for start in range(0, len(own[0]), together):
+            images = slice(start, min(start + together, len(own[0])))
             for image in range(images.start, images.stop):
                 self._label(
                     _Image(
@@ -187,14 +206,17 @@ class FusedPixels:
 
 def fused(labeler: Labeler, precision: torch.dtype) -> FusedPixels | None:
     """The labeler's pixels in one pass, or None where they have to be done layer by layer: without the compiled code,
-    on a GPU, in another precision, or for an ensemble that is not a shared projection and one hidden layer each."""
+    on a GPU, in another precision, or for a labeler that does not fit."""
     on_cpu = labeler.thresholds.device.type == "cpu"
-    if precision != torch.bfloat16 or not on_cpu or not _fits(labeler.architecture) or (library := _library()) is None:
+    if precision != torch.bfloat16 or not on_cpu or not fits(labeler.architecture):
         return None
-    return FusedPixels(labeler, library)
+    library = _library()
+    return None if isinstance(library, _Unusable) else FusedPixels(labeler, library)
 
 
-def _fits(architecture: LabelerArchitecture) -> bool:
+def fits(architecture: LabelerArchitecture) -> bool:
+    """Whether such a labeler is one for the compiled code: a shared projection and one hidden layer a member, no more
+    of anything than there is room for, a resolution that 16 divides and none above it, and channels in pairs there."""
     sides, resolution = architecture.feature_sides, architecture.resolution
     whole = [c for c, side in zip(architecture.feature_channels, sides, strict=True) if side == resolution]
     return (

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -37,8 +38,13 @@ class LabelingKernel:
         self.labeler, self.architecture = labeler, labeler.architecture
         self.device = labeler.thresholds.device
         self.budget_bytes = budget_bytes or BUDGET_BYTES[self.device.type]
-        self.network = PixelNetwork(labeler, precision, self.budget_bytes)
+        self.precision = precision
         self.fused = fused(labeler, precision)
+
+    @cached_property
+    def network(self) -> PixelNetwork:
+        """Layer by layer: where the network is not fused, and for outputs that are to be looked at."""
+        return PixelNetwork(self.labeler, self.precision, self.budget_bytes)
 
     @torch.inference_mode()
     def label(self, features: list[Tensor], ignore_fraction: float = 0.0) -> Labels:

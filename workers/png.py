@@ -2,7 +2,8 @@
 
 They are put together here rather than by a library because that takes a fifth of the time, and lets go of the
 interpreter's lock meanwhile: rows with one fixed filter, deflated by Intel's ISA-L, which is several times as fast as
-zlib and packs photographs as tightly as zlib's quickest level.
+zlib and packs images and depth as tightly as zlib's quickest level. Masks come out a tenth to a third larger than by
+zlib's search for runs, which is next to nothing beside their images.
 """
 
 import io

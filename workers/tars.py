@@ -100,6 +100,7 @@ _CHECKSUM_OF_REST = sum(_BEFORE_SIZE + _BEFORE_CHECKSUM + _BEHIND_CHECKSUM) + 8 
 """In the sum, the checksum counts as blanks."""
 
 _NOTHING = bytes(tarfile.BLOCKSIZE)
+_PIECE = 2**20
 
 
 class Sink(Protocol):
@@ -179,13 +180,14 @@ def read_shard(stream: BinaryIO) -> Iterator[PackedSample]:
 def _members(stream: BinaryIO) -> Iterator[tuple[str, bytes]]:
     """Names and contents, up to the tar's end."""
     while (header := _read(stream, tarfile.BLOCKSIZE)) != _NOTHING:
-        name = header[_NAME].rstrip(b"\0").decode("ascii", "replace")
+        name = header[_NAME].rstrip(b"\0").decode("latin-1")
         try:
             size = int(header[_SIZE].rstrip(b"\0"), 8)
+            is_ours = header == _header(name, size)
         except ValueError:
-            size = -1
-        if size < 0 or header != _header(name, size):
-            raise ShardDamaged(f"after {name[:40]!r} is no header of a member")
+            is_ours = False
+        if not is_ours:
+            raise ShardDamaged(f"{name[:40]!r} has no header that we write")
         data = _read(stream, size)
         if _read(stream, -size % tarfile.BLOCKSIZE).strip(b"\0"):
             raise ShardDamaged(f"{name} is longer than its header says")
@@ -196,15 +198,19 @@ def _members(stream: BinaryIO) -> Iterator[tuple[str, bytes]]:
 
 
 def _read(stream: BinaryIO, size: int) -> bytes:
-    data = stream.read(size)
-    if len(data) < size:
-        raise ShardDamaged("it breaks off")
+    """So many bytes. No more room is made for them than there are, whatever a header says."""
+    data = stream.read(min(size, _PIECE))
+    while len(data) < size:
+        more = stream.read(min(size - len(data), _PIECE))
+        if not more:
+            raise ShardDamaged("it breaks off")
+        data += more
     return data
 
 
 def _header(name: str, size: int) -> bytes:
-    """A member's header. Raises `ValueError` if the name is too long for one."""
-    path, length = name.encode("ascii", "replace"), b"%011o\0" % size
+    """A member's header. Raises `ValueError` for a name that is too long or not ASCII, and for 8 GiB and more."""
+    path, length = name.encode("ascii"), b"%011o\0" % size
     if len(path) > _NAME.stop or len(length) != _SIZE.stop - _SIZE.start:
         raise ValueError(f"{name!r} of {size} bytes does not fit into a shard")
     checksum = b"%06o\0 " % (_CHECKSUM_OF_REST + sum(path) + sum(length))

@@ -245,9 +245,9 @@ def work(settings: Settings, connection: redis.Redis) -> None:
     import workers.generator_train
     import workers.package
     import workers.shard  # noqa: F401
-    from models.fused_labeling import is_available
+    from models.fused_labeling import availability
 
-    log.info("labeling kernel", fused=is_available())
+    log.info("compiled labeling on CPUs", status=availability())
     store = open_store(settings.store_url, settings.s3_endpoint_url)
     drop_half_written(store, settings)
     ledger = Ledger(store, connection, settings.job_ttl_s)

@@ -1,6 +1,11 @@
 """The compiled labeling kernel against the same network in float64, rounded where the kernel rounds."""
 
-import shutil
+import shlex
+import subprocess
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
@@ -8,22 +13,36 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models import fused_labeling
 from models.folding import fold
-from models.fused_labeling import FusedPixels, fused
+from models.fused_labeling import FusedPixels, availability, fits, fused
 from models.heads.segmentation import jensen_shannon, vote
 from models.label_maps import LabelMaps
-from models.labeler import Labeler
+from models.labeler import Labeler, LabelerArchitecture
 from models.labeling import LabelingKernel
 from models.labels import LabelLayout
 from tests.models.test_labeling import BEARS, EVERYTHING, TO_64, Levels, make
 
-CPU = Path("/proc/cpuinfo")
-HAS_BFLOAT16 = CPU.exists() and "avx512_bf16" in CPU.read_text()
-COULD_BE_BUILT = HAS_BFLOAT16 and shutil.which("cc") is not None
-needs_it = pytest.mark.skipif(not COULD_BE_BUILT, reason="takes AVX-512 for bfloat16, and a C compiler")
+
+def could_be_built() -> bool:
+    """Whether this processor can run the compiled code, and there is a compiler that knows it."""
+    cpu = Path("/proc/cpuinfo")
+    if not cpu.exists() or "avx512_bf16" not in cpu.read_text():
+        return False
+    command = [*shlex.split(sysconfig.get_config_var("CC")), "-mavx512bf16", "-xc", "-", "-fsyntax-only"]
+    try:
+        return subprocess.run(command, input=b"", check=False).returncode == 0
+    except OSError:
+        return False
+
+
+COULD_BE_BUILT = could_be_built()
+needs_it = pytest.mark.skipif(not COULD_BE_BUILT, reason="takes AVX-512 for bfloat16, and a C compiler that knows it")
 
 TO_16 = ((8, 4), (8, 8), (6, 8), (6, 16), (4, 16))
 TO_32 = ((24, 4), (20, 8), (14, 16), (18, 16), (10, 32))
+WHOLE_ALONE = ((8, 32), (12, 32))
+UNEVEN_SIDES = ((8, 12), (6, 20), (10, 80))
 BEARS_OF_ALL_KINDS = LabelLayout(classes=14, points=9, depth=(1.0, 5.0), attributes=(3,))
 
 CASES = [
@@ -35,6 +54,8 @@ CASES = [
     (TO_32, 32, LabelLayout(depth=(0.0, 9.0)), 1, 96, 128),
     (TO_32, 32, LabelLayout(depth=(0.0, 9.0)), 64, 8, 80),
     (TO_32, 32, LabelLayout(classes=256), 2, 41, 97),
+    (WHOLE_ALONE, 32, EVERYTHING, 2, 8, 32),
+    (UNEVEN_SIDES, 80, EVERYTHING, 2, 8, 32),
 ]
 
 
@@ -76,6 +97,7 @@ def filled(pixels: FusedPixels, labeler: Labeler, features: list[Tensor]) -> Lab
 
 @needs_it
 def test_it_is_built_and_used() -> None:
+    assert availability() == "available"
     labeler, _ = make(TO_64, 64, BEARS, hidden=(24,), shared=48)
     assert LabelingKernel(labeler, torch.bfloat16).fused is not None
 
@@ -154,20 +176,101 @@ def test_heatmaps_that_do_not_fit_at_once_are_decoded_by_and_by() -> None:
     assert keypoints is not None and torch.equal(keypoints, at_once.label(features).keypoints)
 
 
-def test_what_it_cannot_do_is_left_to_the_layers() -> None:
-    labeler, _ = make(TO_16, 16, EVERYTHING, 2, (8,), 16)
-    assert not COULD_BE_BUILT or fused(labeler, torch.bfloat16) is not None
-    for levels, resolution, hidden, shared, precision in (
-        (TO_16, 16, (8,), 16, torch.float32),
-        (TO_16, 16, (8,), 0, torch.bfloat16),
-        (TO_16, 16, (8, 8), 16, torch.bfloat16),
-        (TO_16, 16, (97,), 16, torch.bfloat16),
-        (TO_16, 16, (8,), 129, torch.bfloat16),
-        (TO_16, 24, (8,), 16, torch.bfloat16),
-        (((4, 8), (3, 16)), 16, (8,), 16, torch.bfloat16),
+@needs_it
+def test_features_of_another_generator_are_refused_before_anything_is_read() -> None:
+    labeler, features = make(TO_16, 16, BEARS, 2, (8,), 16)
+    kernel = LabelingKernel(labeler, torch.bfloat16)
+    for wrong in (
+        [*features[:-1], features[-1][:, :2]],
+        [*features[:-1], features[-1][:, :, :8, :8]],
+        [*features[:-1], features[-1][:1]],
+        features[:-1],
     ):
-        labeler, features = make(levels, resolution, EVERYTHING, 2, hidden, shared)
+        with pytest.raises(ValueError, match="features are"):
+            kernel.label([f.bfloat16() for f in wrong])
+
+
+@needs_it
+def test_no_images_have_no_labels() -> None:
+    labeler, features = make(TO_16, 16, LabelLayout(classes=3), 2, (8,), 16)
+    masks = LabelingKernel(labeler, torch.bfloat16).label([f[:0].bfloat16() for f in features]).masks
+    assert masks is not None and masks.shape == (0, 16, 16)
+
+
+@needs_it
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_is_no_number_stays_none(sign: int) -> None:
+    labeler, features = make(TO_16, 16, BEARS, 2, (8,), 16)
+    features[-1][1, :, 3, 5] = sign * torch.nan
+    divergence = LabelingKernel(labeler, torch.bfloat16).label([f.bfloat16() for f in features]).pixel_uncertainty
+    assert divergence is not None
+    assert divergence.isnan().nonzero().tolist() == [[1, 3, 5]]
+
+
+FITTING = LabelerArchitecture((4, 4), (8, 16), 16, EVERYTHING, 2, (8,), 16)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"hidden": (96,), "shared": 128, "members": 64, "layout": LabelLayout(classes=256, points=64)},
+        {"feature_channels": (3,) * 11 + (4,), "feature_sides": tuple(range(5, 17))},
+        {"feature_channels": (2,) * 12, "feature_sides": (16,) * 12},
+    ],
+)
+def test_it_takes_what_it_has_room_for(changes: dict[str, object]) -> None:
+    assert fits(replace(FITTING, **changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"shared": 0},
+        {"shared": 129},
+        {"hidden": (8, 8)},
+        {"hidden": (97,)},
+        {"members": 65},
+        {"layout": LabelLayout(attributes=(3,))},
+        {"layout": LabelLayout(classes=256, points=64, depth=(0.0, 1.0))},
+        {"resolution": 24},
+        {"feature_sides": (8, 32)},
+        {"feature_channels": (4, 5)},
+        {"feature_channels": (2,) * 13, "feature_sides": (16,) * 13},
+        {"feature_channels": (2,) * 13, "feature_sides": tuple(range(4, 17))},
+    ],
+)
+def test_it_takes_nothing_else(changes: dict[str, object]) -> None:
+    assert fits(FITTING)
+    assert not fits(replace(FITTING, **changes))  # type: ignore[arg-type]
+
+
+def test_what_it_cannot_do_is_left_to_the_layers() -> None:
+    for hidden, shared, precision in (((8,), 16, torch.float32), ((8, 8), 16, torch.bfloat16)):
+        labeler, features = make(TO_16, 16, EVERYTHING, 2, hidden, shared)
         assert fused(labeler, precision) is None
         assert LabelingKernel(labeler, precision).label([f.to(precision) for f in features]).masks is not None
-    labeler, _ = make(TO_16, 16, LabelLayout(attributes=(3,)), 2, (8,), 16)
-    assert fused(labeler, torch.bfloat16) is None
+
+
+@pytest.fixture
+def fresh_library() -> Iterator[None]:
+    fused_labeling._library.cache_clear()
+    yield
+    fused_labeling._library.cache_clear()
+
+
+@needs_it
+@pytest.mark.usefixtures("fresh_library")
+def test_code_of_another_version_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused_labeling, "_MOST_SHARED", 256)
+    assert availability() == "built from another version"
+    labeler, _ = make(TO_16, 16, EVERYTHING, 2, (8,), 16)
+    assert LabelingKernel(labeler, torch.bfloat16).fused is None
+
+
+@pytest.mark.usefixtures("fresh_library")
+def test_it_is_said_why_there_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(fused_labeling, "__file__", str(tmp_path / "fused_labeling.py"))
+    assert availability() == "not built"
+    fused_labeling._library.cache_clear()
+    (tmp_path / f"_fused_labeling{EXTENSION_SUFFIXES[0]}").write_bytes(b"no code")
+    assert availability().startswith("cannot be loaded: ")

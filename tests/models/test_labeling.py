@@ -241,6 +241,7 @@ def test_smaller_tiles_are_made_once_the_memory_of_the_larger_is_free(monkeypatc
     labeler, features = make(TO_16, 16)
     kernel = LabelingKernel(labeler, torch.float32)
     run, plan, held = PixelNetwork._first_layer, PixelNetwork._plan, []
+    assert kernel.network.height > 8  # planned before anything is watched
 
     def scarce(self: PixelNetwork, *arguments: object) -> Tensor:
         if self.height > 8:

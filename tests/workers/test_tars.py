@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,8 +93,9 @@ def test_every_byte_is_as_tarfile_would_write_it() -> None:
 
 
 def test_a_member_that_does_not_fit_is_not_written() -> None:
-    with pytest.raises(ValueError, match="does not fit"):
-        tar_of([replace(IMAGE_ALONE, image_suffix="p" * 90)])
+    for suffix, complaint in (("p" * 90, "does not fit"), ("pñg", "ascii")):
+        with pytest.raises(ValueError, match=complaint):
+            tar_of([replace(IMAGE_ALONE, image_suffix=suffix)])
 
 
 class Outlet(io.RawIOBase):
@@ -146,6 +148,21 @@ def flipped(data: bytes, place: int) -> bytes:
 def test_a_header_with_any_other_byte_is_damage(place: int) -> None:
     with pytest.raises(ShardDamaged):
         list(read_shard(io.BytesIO(flipped(tar_of([IMAGE_ALONE]), place))))
+
+
+@pytest.mark.parametrize("size", [0o77777777777, 0o777777777777])
+def test_a_size_that_cannot_be_is_damage_and_takes_no_room(size: int) -> None:
+    header = bytearray(tar_of([IMAGE_ALONE])[:512])
+    header[124:136] = b"%011o\0" % size if size < 8**11 else b"%012o" % size
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ShardDamaged):
+            list(read_shard(io.BufferedReader(io.BytesIO(bytes(header) + bytes(2000)))))  # type: ignore[type-var]
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_lies_between_and_behind_members_is_damage() -> None:
