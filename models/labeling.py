@@ -40,6 +40,8 @@ class LabelingKernel:
         self.budget_bytes = budget_bytes or BUDGET_BYTES[self.device.type]
         self.precision = precision
         self.fused = fused(labeler, precision)
+        if self.fused is None:
+            _ = self.network  # made now: a GPU is waited for while weights are brought to it
 
     @cached_property
     def network(self) -> PixelNetwork:

@@ -61,8 +61,11 @@ class ForkingWorker(Worker):
 
     log_result_lifespan = False
 
-    def __init__(self, connection: redis.Redis, ledger: Ledger, settings: Settings) -> None:
-        """`connection` must reply in bytes; RQ lengthens its socket timeout to outlast the wait for work."""
+    def __init__(
+        self, connection: redis.Redis, ledger: Ledger, settings: Settings, compiled_labeling: str | None = None
+    ) -> None:
+        """`connection` must reply in bytes; RQ lengthens its socket timeout to outlast the wait for work.
+        `compiled_labeling`: whether there is such a thing, for the log."""
         super().__init__(
             [QUEUE_NAME],
             connection=connection,
@@ -75,11 +78,13 @@ class ForkingWorker(Worker):
         self._ledger, self._settings = ledger, settings
         self._sweeper = Sweeper(connection, ledger, JobQueue(connection, settings))
         self._part: Job | None = None
+        self._compiled_labeling = compiled_labeling
 
     def register_birth(self) -> None:
         """Say in Redis, and in the log, that there is this worker."""
         super().register_birth()  # type: ignore[no-untyped-call]
-        log.info("worker started", worker=self.name, pid=os.getpid(), queue=QUEUE_NAME)
+        facts = {"worker": self.name, "pid": os.getpid(), "queue": QUEUE_NAME}
+        log.info("worker started", **facts, compiled_labeling=self._compiled_labeling)
 
     def register_death(self) -> None:
         """Say in Redis, and in the log, that this worker is gone."""
@@ -247,9 +252,8 @@ def work(settings: Settings, connection: redis.Redis) -> None:
     import workers.shard  # noqa: F401
     from models.fused_labeling import availability
 
-    log.info("compiled labeling on CPUs", status=availability())
     store = open_store(settings.store_url, settings.s3_endpoint_url)
     drop_half_written(store, settings)
     ledger = Ledger(store, connection, settings.job_ttl_s)
     # What goes well the worker tells itself.
-    ForkingWorker(connection, ledger, settings).work(logging_level="WARNING")
+    ForkingWorker(connection, ledger, settings, availability()).work(logging_level="WARNING")
