@@ -49,30 +49,27 @@ class _Image(ctypes.Structure):
     )
 
 
-class _Unusable(Exception):
-    """Why there is no compiled code to use."""
-
-
 @cache
-def _library() -> ctypes.CDLL | _Unusable:
+def _library() -> ctypes.CDLL | str:
+    """The compiled code, or why there is none to use."""
     path = Path(__file__).with_name(f"_fused_labeling{EXTENSION_SUFFIXES[0]}")
     facts = [_INTERFACE, _LANES, _MOST_SIDES, _MOST_SHARED, _MOST_HIDDEN, _MOST_OUTPUTS, _MOST_MEMBERS]
     facts += [ctypes.sizeof(_Network), ctypes.sizeof(_Image), _PLACE_BYTES]
     if not path.exists():
-        return _Unusable("not built")
+        return "not built"
     try:
         library = ctypes.CDLL(str(path))
         if not library.is_meant((ctypes.c_int32 * len(facts))(*facts), len(facts)):
-            return _Unusable("built from another version")
-        return library if library.is_supported() else _Unusable("this processor has no AVX-512 for bfloat16")
+            return "built from another version"
+        return library if library.is_supported() else "this processor has no AVX-512 for bfloat16"
     except (OSError, AttributeError) as failure:
-        return _Unusable(f"cannot be loaded: {failure}")
+        return f"cannot be loaded: {failure}"
 
 
 def availability() -> str:
     """`available`, or why the compiled code is not."""
     library = _library()
-    return str(library) if isinstance(library, _Unusable) else "available"
+    return library if isinstance(library, str) else "available"
 
 
 class FusedPixels:
@@ -211,7 +208,7 @@ def fused(labeler: Labeler, precision: torch.dtype) -> FusedPixels | None:
     if precision != torch.bfloat16 or not on_cpu or not fits(labeler.architecture):
         return None
     library = _library()
-    return None if isinstance(library, _Unusable) else FusedPixels(labeler, library)
+    return None if isinstance(library, str) else FusedPixels(labeler, library)
 
 
 def fits(architecture: LabelerArchitecture) -> bool:
