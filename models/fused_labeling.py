@@ -10,12 +10,12 @@ import ctypes
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from models.compiled import compiled
 from models.folding import fold
 from models.label_maps import LabelMaps
 from models.labeler import Labeler, LabelerArchitecture
@@ -52,18 +52,12 @@ class _Image(ctypes.Structure):
 @cache
 def _library() -> ctypes.CDLL | str:
     """The compiled code, or why there is none to use."""
-    path = Path(__file__).with_name(f"_fused_labeling{EXTENSION_SUFFIXES[0]}")
     facts = [_INTERFACE, _LANES, _MOST_SIDES, _MOST_SHARED, _MOST_HIDDEN, _MOST_OUTPUTS, _MOST_MEMBERS]
     facts += [ctypes.sizeof(_Network), ctypes.sizeof(_Image), _PLACE_BYTES]
-    if not path.exists():
-        return "not built"
-    try:
-        library = ctypes.CDLL(str(path))
-        if not library.is_meant((ctypes.c_int32 * len(facts))(*facts), len(facts)):
-            return "built from another version"
-        return library if library.is_supported() else "this processor has no AVX-512 for bfloat16"
-    except (OSError, AttributeError) as failure:
-        return f"cannot be loaded: {failure}"
+    library = compiled(Path(__file__).parent, "_fused_labeling", facts)
+    if isinstance(library, str) or library.is_supported():
+        return library
+    return "this processor has no AVX-512 for bfloat16"
 
 
 def availability() -> str:

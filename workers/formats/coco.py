@@ -1,7 +1,7 @@
 """The `coco` format: annotations as run lengths, as polygons and as keypoints, in JSON files of COCO's form."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pycocotools import mask as coco_mask
 
 from service.label_schema import LabelSchema
 from service.requests import DatasetFormat
@@ -17,7 +16,7 @@ from workers.formats.categories import OBJECT, categories, object_box
 from workers.formats.format import Description, Enclosures, Format, Worked, enclosed
 from workers.formats.members import Member, Spool
 from workers.formats.metadata import named_attributes, significant
-from workers.formats.regions import regions
+from workers.formats.regions import Region, regions
 from workers.formats.runs import encode_classes
 from workers.png import read_mask
 from workers.split import Part
@@ -64,25 +63,29 @@ class _Work:
 
     def _classes(self, image: int, mask: npt.NDArray[np.uint8]) -> Rows:
         """One annotation a class that is there, twice: what a class covers is one thing, in one piece or in several."""
-        lengths = encode_classes(mask, self.ids)
-        outlines: dict[int, list[str]] = {value: [] for value in lengths}
-        for region in regions(mask, lengths):
-            corners = map(self.digits.__getitem__, region.outline.ravel().tolist())
-            outlines[region.value].append(f"[{','.join(corners)}]")
-        areas, boxes = coco_mask.area([*lengths.values()]), coco_mask.toBbox([*lengths.values()])
-        described = zip(lengths.items(), areas.tolist(), boxes.tolist(), strict=True) if lengths else ()
-        size = _compact(list(mask.shape))
+        counts, found = encode_classes(mask, self.ids), regions(mask, self.ids)
+        of_class: dict[int, list[Region]] = {value: [] for value in counts}
+        for region in found:
+            of_class[region.value].append(region)
+        height, width = mask.shape
         instances, polygons = [], []
-        for (value, rle), area, box in described:
-            category = self.ids[value]
+        for value, rle in counts.items():
+            category, pieces = self.ids[value], of_class[value]
+            left, top, right, bottom = _box_around(pieces)
             begin = (
                 f'{{"id":{image * len(self.ids) + category},"image_id":{image},"category_id":{category},"iscrowd":0,'
-                f'"area":{area},"bbox":[{",".join(map(repr, box))}],"segmentation":'
+                f'"area":{sum([piece.pixels for piece in pieces])},'
+                f'"bbox":[{left}.0,{top}.0,{right - left}.0,{bottom - top}.0],"segmentation":'
             )
-            counts = rle["counts"].decode().replace("\\", "\\\\")  # of what JSON escapes, run lengths have this alone
-            instances.append(f'{begin}{{"size":{size},"counts":"{counts}"}}}}')
-            polygons.append(f"{begin}[{','.join(outlines[value])}]}}")
+            text = rle["counts"].decode().replace("\\", "\\\\")  # of what JSON escapes, run lengths have this alone
+            instances.append(f'{begin}{{"size":[{height},{width}],"counts":"{text}"}}}}')
+            outlines = "],[".join([self._numbers(piece) for piece in pieces])
+            polygons.append(f"{begin}[[{outlines}]]}}")
         return {"instances": ",".join(instances).encode(), "polygons": ",".join(polygons).encode()}
+
+    def _numbers(self, region: Region) -> str:
+        """x and y of the corners, with commas between."""
+        return ",".join([*map(self.digits.__getitem__, region.outline.ravel().tolist())])
 
     def _object(self, facts: SampleFacts, points: list[Point]) -> Iterator[bytes]:
         box = object_box(points, self.description.side)
@@ -135,6 +138,11 @@ class _Annotations:
             between, end = b'],\n"annotations":[\n', b"]}\n"
             path = f"annotations/{kind}_{self._part}.json"
             yield Member.of(path, begin, b',\n"images":[\n', images, between, *rows, end)
+
+
+def _box_around(regions: Sequence[Region]) -> tuple[int, int, int, int]:
+    lefts, tops, rights, bottoms = zip(*[region.box for region in regions], strict=True)
+    return min(lefts), min(tops), max(rights), max(bottoms)
 
 
 def _category_ids(schema: LabelSchema) -> dict[int, int]:

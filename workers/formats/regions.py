@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from workers.formats.tracing import trace_regions
+
 SMALLEST_REGION = 4
 """Pixels; formats that list objects one by one leave out what is smaller, which is mostly noise of the labeler."""
 
@@ -21,15 +23,30 @@ class Region:
     value: int
     """The class."""
     outline: Outline
-    """(N, 2), x and y of the corners of its border, which runs between pixels. A hole is part of it: a seam leads there
-    and back along the same line. By the even-odd rule it encloses exactly the region's pixels."""
+    """(N, 2), x and y of the corners of its border, which runs between pixels; from the topmost corner, of those the
+    leftmost one, downwards. A hole is part of it: a seam leads there and back along the same line. By the even-odd rule
+    it encloses exactly the region's pixels."""
     pixels: int
     box: tuple[int, int, int, int]
     """left, top, right, bottom: right and bottom lie behind the last pixel."""
 
 
 def regions(mask: npt.NDArray[np.uint8], values: Iterable[int]) -> list[Region]:
-    """The regions of these classes in a mask, (H, W); class by class as `values` has them."""
+    """The regions of these classes in a mask, (H, W): class by class as `values` has them, and those of a class by the
+    first corner of their outlines, from the top row by row."""
+    order = {value: place for place, value in enumerate(values)}
+    traced = trace_regions(mask, order)
+    if traced is None:
+        return _regions_by_opencv(mask, order)
+    points, table = traced
+    found = [
+        Region(value, points[first : first + count], pixels, (left, top, right, bottom))
+        for value, first, count, pixels, left, top, right, bottom in table.tolist()
+    ]
+    return sorted(found, key=lambda region: order[region.value])
+
+
+def _regions_by_opencv(mask: npt.NDArray[np.uint8], values: Iterable[int]) -> list[Region]:
     contours: list[npt.NDArray[np.int32]] = []
     offsets: list[tuple[int, int]] = []
     owners: list[tuple[int, int]] = []  # class, and the place of the contour that this one is a hole of, or -1
@@ -70,15 +87,15 @@ def _traced(
     for place, (_, parent) in enumerate(owners):
         if parent >= 0:
             holes.setdefault(parent, []).append(place)
-    traced = []
+    traced: dict[int, list[Region]] = {}
     for place, (value, parent) in enumerate(owners):
         if parent < 0:
             inside = holes.get(place, [])
             outline = _joined(outlines[place], [outlines[hole] for hole in inside])
             pixels = areas[place] - sum(areas[hole] for hole in inside)
             left, top, right, bottom = boxes[place]
-            traced.append(Region(value, outline, pixels, (left, top, right, bottom)))
-    return traced
+            traced.setdefault(value, []).append(Region(value, outline, pixels, (left, top, right, bottom)))
+    return [region for of_class in traced.values() for region in sorted(of_class, key=lambda r: _start(r.outline))]
 
 
 def _corners(
@@ -101,8 +118,20 @@ def _corners(
     areas = np.abs(np.add.reduceat(x * y[before] - y * x[before], starts)) // 2
     boxes = np.concatenate([np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)], axis=1)
     ends = starts + lengths
-    outlines = [points[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+    outlines = [_from_start(points[start:end]) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
     return outlines, areas.tolist(), boxes.tolist()
+
+
+def _from_start(outline: Outline) -> Outline:
+    """The same, from the topmost corner on, of those the leftmost one."""
+    start = int(np.lexsort((outline[:, 0], outline[:, 1]))[0])
+    return np.concatenate([outline[start:], outline[:start]])
+
+
+def _start(outline: Outline) -> tuple[int, int]:
+    """Its first corner, by which outlines are in order: y and x."""
+    x, y = outline[0].tolist()
+    return y, x
 
 
 def _neighbours(lengths: list[int]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
@@ -118,6 +147,7 @@ def _joined(outline: Outline, holes: list[Outline]) -> Outline:
     """One outline of all, by a seam from each hole to the corner of `outline` that is nearest to it."""
     if not holes:
         return outline
+    holes = sorted(holes, key=_start)
     places = [int(np.abs(outline - hole[0]).sum(axis=1).argmin()) for hole in holes]
     pieces, last = [], 0
     for place, hole in sorted(zip(places, holes, strict=True), key=lambda pair: pair[0]):

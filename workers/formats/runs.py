@@ -1,12 +1,14 @@
 """Masks as run lengths, as COCO has them."""
 
-from collections.abc import Container
+from collections.abc import Collection
 from typing import TypedDict
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
+
+from workers.formats.tracing import run_lengths
 
 
 class Rle(TypedDict):
@@ -17,11 +19,19 @@ class Rle(TypedDict):
     counts: bytes
 
 
-def encode_classes(mask: npt.NDArray[np.uint8], values: Container[int]) -> dict[int, Rle]:
+def encode_classes(mask: npt.NDArray[np.uint8], values: Collection[int]) -> dict[int, Rle]:
     """Where those of `values` that a mask, (H, W), has are: value → run lengths, by rising value.
 
     One pass over the pixels serves all values.
     """
+    counts = run_lengths(mask, values)
+    if counts is None:
+        return _encoded_by_pycocotools(mask, values)
+    height, width = mask.shape
+    return {value: {"size": [height, width], "counts": of_class} for value, of_class in counts.items()}
+
+
+def _encoded_by_pycocotools(mask: npt.NDArray[np.uint8], values: Collection[int]) -> dict[int, Rle]:
     pixels = cv2.transpose(mask).ravel()
     turns = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
     starts = np.concatenate([[0], turns])

@@ -1,4 +1,10 @@
-"""Outlines and run lengths of any mask are exact: compared with pixels counted one by one, and with pycocotools."""
+"""Outlines and run lengths of any mask are exact: compared with pixels counted one by one, and with pycocotools; and
+the same whether compiled code makes them or not."""
+
+import shutil
+from collections.abc import Iterator
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -6,10 +12,31 @@ import pytest
 from pycocotools import mask as coco_mask
 from scipy import ndimage
 
-from workers.formats.regions import regions
+from workers.formats import regions as regions_module
+from workers.formats import runs as runs_module
+from workers.formats import tracing
+from workers.formats.regions import Region, regions
 from workers.formats.runs import encode_classes
 
 Mask = npt.NDArray[np.uint8]
+
+needs_compiler = pytest.mark.skipif(
+    not (shutil.which("cc") or shutil.which("gcc")), reason="without a C compiler nothing is built"
+)
+
+
+@pytest.fixture(params=["compiled", "plain"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to trace a mask, one after the other."""
+    if request.param == "plain":
+        without_compiled_code(monkeypatch)
+    elif tracing.availability() != "available":
+        pytest.skip("no compiled code")
+
+
+def without_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(regions_module, "trace_regions", lambda *_: None)
+    monkeypatch.setattr(runs_module, "run_lengths", lambda *_: None)
 
 
 def masks() -> list[Mask]:
@@ -37,6 +64,7 @@ def enclosed(corners: npt.NDArray[np.int32], shape: tuple[int, ...]) -> npt.NDAr
     return inside
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("mask", masks())
 def test_regions_are_the_connected_ones(mask: Mask) -> None:
     for value in np.unique(mask).tolist():
@@ -52,9 +80,16 @@ def test_regions_are_the_connected_ones(mask: Mask) -> None:
             assert region.box == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
             assert (region.pixels, region.value) == (inside.sum(), value)
             numbers.add(number)
+            # From the topmost corner, of those the leftmost one; downwards, and around holes the other way.
+            assert region.outline[0].tolist() == [columns[rows == rows.min()].min(), rows.min()]
+            (x, y), (to_x, to_y) = region.outline.T, np.roll(region.outline, -1, axis=0).T
+            assert (x * to_y - to_x * y).sum() == -2 * region.pixels
         assert len(numbers) == count
+        starts = [(y, x) for x, y in (region.outline[0].tolist() for region in found)]
+        assert starts == sorted(starts)
 
 
+@pytest.mark.usefixtures("way")
 def test_classes_are_traced_together_as_they_are_alone() -> None:
     [_, _, mask, *_] = masks()
     together = regions(mask, [4, 1, 9, 2])
@@ -65,13 +100,81 @@ def test_classes_are_traced_together_as_they_are_alone() -> None:
         assert (one.box, one.pixels) == (other.box, other.pixels)
 
 
+@pytest.mark.usefixtures("way")
 def test_a_mask_without_the_class_has_no_regions() -> None:
     assert regions(np.zeros((4, 4), np.uint8), [1, 2]) == []
+    assert encode_classes(np.zeros((4, 4), np.uint8), [1, 2]) == {}
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("mask", masks())
 def test_run_lengths_are_those_of_pycocotools(mask: Mask) -> None:
     found = encode_classes(mask, range(256))
     assert sorted(found) == np.unique(mask).tolist()
     for value, rle in found.items():
         assert rle == coco_mask.encode(np.asfortranarray(mask == value).view(np.uint8))
+
+
+def told(found: list[Region]) -> list[object]:
+    return [(region.value, region.outline.tolist(), region.pixels, tuple(region.box)) for region in found]
+
+
+@needs_compiler
+def test_the_compiled_code_is_built() -> None:
+    assert tracing.availability() == "available"
+
+
+@needs_compiler
+@pytest.mark.parametrize("seed", range(60))
+def test_both_ways_give_the_same_bytes(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(seed)
+    height, width = random.integers(1, 48, 2)
+    noise = random.integers(0, 1 + random.integers(1, 6), (height, width)).astype(np.uint8)
+    smooth = ndimage.gaussian_filter(random.normal(size=(height, width)), random.uniform(0.4, 2))
+    levels = np.clip(5 * smooth + 2, 0, 255).astype(np.uint8)
+    assert tracing.trace_regions(levels, [0]) is not None
+    for mask in (noise, levels, np.asfortranarray(levels), levels[::2, 1::2].copy(), levels[:, ::-1]):
+        if not mask.size:
+            continue
+        values = random.permutation(7)[: random.integers(0, 8)].tolist()
+        compiled = told(regions(mask, values)), encode_classes(mask, values)
+        with monkeypatch.context() as patch:
+            without_compiled_code(patch)
+            assert (told(regions(mask, values)), encode_classes(mask, values)) == compiled
+
+
+@needs_compiler
+def test_what_has_no_room_is_done_the_plain_way() -> None:
+    chessboard = (np.indices((300, 300)).sum(axis=0) % 2).astype(np.uint8)
+    assert tracing.trace_regions(chessboard, [1]) is None
+    [region] = regions(chessboard, [1])
+    assert region.pixels == chessboard.sum()
+    assert tracing.run_lengths(chessboard, [0, 1]) is None
+    for value, rle in encode_classes(chessboard, [0, 1]).items():
+        assert (coco_mask.decode(rle) == (chessboard == value)).all()
+
+
+@pytest.fixture
+def fresh_library() -> Iterator[None]:
+    tracing._library.cache_clear()
+    yield
+    tracing._library.cache_clear()
+
+
+@needs_compiler
+@pytest.mark.usefixtures("fresh_library")
+def test_code_of_another_version_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing, "_REGION_INTS", 9)
+    assert tracing.availability() == "built from another version"
+    assert regions(np.ones((2, 2), np.uint8), [1])[0].pixels == 4
+
+
+@pytest.mark.usefixtures("fresh_library")
+def test_without_the_code_masks_are_traced_as_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tracing, "__file__", str(tmp_path / "tracing.py"))
+    assert tracing.availability() == "not built"
+    assert regions(np.ones((2, 2), np.uint8), [1])[0].pixels == 4
+    tracing._library.cache_clear()
+    (tmp_path / f"_tracing{EXTENSION_SUFFIXES[0]}").write_bytes(b"no code")
+    assert tracing.availability().startswith("cannot be loaded: ")
+    assert list(encode_classes(np.ones((2, 2), np.uint8), [1])) == [1]
