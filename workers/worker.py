@@ -62,10 +62,10 @@ class ForkingWorker(Worker):
     log_result_lifespan = False
 
     def __init__(
-        self, connection: redis.Redis, ledger: Ledger, settings: Settings, compiled_labeling: str | None = None
+        self, connection: redis.Redis, ledger: Ledger, settings: Settings, compiled: dict[str, str] | None = None
     ) -> None:
         """`connection` must reply in bytes; RQ lengthens its socket timeout to outlast the wait for work.
-        `compiled_labeling`: whether there is such a thing, for the log."""
+        `compiled`: which compiled code there is, for the log."""
         super().__init__(
             [QUEUE_NAME],
             connection=connection,
@@ -78,13 +78,13 @@ class ForkingWorker(Worker):
         self._ledger, self._settings = ledger, settings
         self._sweeper = Sweeper(connection, ledger, JobQueue(connection, settings))
         self._part: Job | None = None
-        self._compiled_labeling = compiled_labeling
+        self._compiled = compiled or {}
 
     def register_birth(self) -> None:
         """Say in Redis, and in the log, that there is this worker."""
         super().register_birth()  # type: ignore[no-untyped-call]
         facts = {"worker": self.name, "pid": os.getpid(), "queue": QUEUE_NAME}
-        log.info("worker started", **facts, compiled_labeling=self._compiled_labeling)
+        log.info("worker started", **facts, **self._compiled)
 
     def register_death(self) -> None:
         """Say in Redis, and in the log, that this worker is gone."""
@@ -250,10 +250,12 @@ def work(settings: Settings, connection: redis.Redis) -> None:
     import workers.generator_train
     import workers.package
     import workers.shard  # noqa: F401
-    from models.fused_labeling import availability
+    from models import fused_labeling
+    from workers.formats import tracing
 
     store = open_store(settings.store_url, settings.s3_endpoint_url)
     drop_half_written(store, settings)
     ledger = Ledger(store, connection, settings.job_ttl_s)
+    compiled = {"compiled_labeling": fused_labeling.availability(), "compiled_tracing": tracing.availability()}
     # What goes well the worker tells itself.
-    ForkingWorker(connection, ledger, settings, availability()).work(logging_level="WARNING")
+    ForkingWorker(connection, ledger, settings, compiled).work(logging_level="WARNING")
