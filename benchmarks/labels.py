@@ -18,12 +18,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from benchmarks.quality.sources import MIRROR, NAMES
+from benchmarks.bear_domains import add_bears, domain_of, generator_of
+from benchmarks.quality.sources import mirror_of, names_of
 from models.architecture import Architecture
-from models.bears import KEYPOINTS, PARTS, SPECIES, Renders, render
-from models.bears.scene import PART_COLORS
+from models.bears import KEYPOINTS, SPECIES, Domain, Renders
 from models.bundle import GeneratorBundle, load_bundle
-from models.bundled import bundled_folders
 from models.fitting import FitSettings, StackedLabels
 from models.fitting.fit import learn
 from models.fitting.report import held_out_figures, image_figures
@@ -47,7 +46,7 @@ def arguments_of() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--held-out", type=int, default=48)
-    parser.add_argument("--generator", type=Path, default=None, help="folder; default: the bundled toy bears")
+    add_bears(parser)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--members", type=int, default=usual.members)
     parser.add_argument("--hidden", type=int, nargs="+", default=list(usual.hidden))
@@ -96,10 +95,10 @@ def truth_of(renders: Renders, kinds: list[str]) -> StackedLabels:
     )
 
 
-def layout_of(seeds: Renders, kinds: list[str]) -> LabelLayout:
+def layout_of(seeds: Renders, kinds: list[str], domain: Domain) -> LabelLayout:
     """The layout of a project with these kinds of the seeds' labels."""
     return LabelLayout(
-        classes=len(PARTS) if "segmentation" in kinds else 0,
+        classes=len(domain.parts) if "segmentation" in kinds else 0,
         points=len(KEYPOINTS) if "keypoints" in kinds else 0,
         depth=(float(seeds.depth.min()), float(seeds.depth.max())) if "depth" in kinds else None,
         attributes=(len(SPECIES),) if "class" in kinds else (),
@@ -131,15 +130,18 @@ def generator_mmac(architecture: Architecture) -> float:
     return total / 1e6
 
 
-def figures(labeler: Labeler, features: SeedFeatures, truth: StackedLabels) -> tuple[StackedLabels, dict[str, Any]]:
+def figures(
+    labeler: Labeler, features: SeedFeatures, truth: StackedLabels, domain: Domain
+) -> tuple[StackedLabels, dict[str, Any]]:
     """The labels of held-out images, and how right they are."""
     batches = [labeler.label(features.of(rows)) for rows in torch.arange(len(features.codes)).split(8)]
     said = StackedLabels.of_batches(batches)
     found: dict[str, Any] = {}
     if said.masks is not None and truth.masks is not None:
-        scores = class_iou(said.masks, truth.masks, len(PARTS))
+        scores = class_iou(said.masks, truth.masks, len(domain.parts))
         found["mean_iou"] = mean_known(scores)
-        found["class_iou"] = {name: round(score or 0.0, 4) for name, score in zip(PARTS, scores, strict=True)}
+        named = zip(domain.parts, scores, strict=True)
+        found["class_iou"] = {name: round(score or 0.0, 4) for name, score in named}
     if said.keypoints is not None and truth.keypoints is not None:
         found["pck"] = mean_known(pck(said.keypoints, truth.keypoints, features.bundle.resolution))
         seen, right = (points[..., 2].astype(np.int64) for points in (said.keypoints, truth.keypoints))
@@ -149,7 +151,8 @@ def figures(labeler: Labeler, features: SeedFeatures, truth: StackedLabels) -> t
     if said.attributes is not None and truth.attributes is not None:
         found["class_accuracy"] = accuracy(said.attributes, truth.attributes)
     uncertainty = torch.cat([batch.uncertainty for batch in batches]).cpu().numpy()
-    each = [image_figures(said, truth, row, NAMES, features.bundle.resolution) for row in range(len(features.codes))]
+    names, side = names_of(domain), features.bundle.resolution
+    each = [image_figures(said, truth, row, names, side) for row in range(len(features.codes))]
     worse = {"mean_iou": -1, "pck": -1, "depth_abs_rel": 1, "class_accuracy": -1}
     for name, sign in worse.items():
         if name in each[0]:
@@ -159,9 +162,9 @@ def figures(labeler: Labeler, features: SeedFeatures, truth: StackedLabels) -> t
     return said, {name: round(value, 4) if isinstance(value, float) else value for name, value in found.items()}
 
 
-def draw(path: Path, held_out: Renders, found: Inversions, masks: np.ndarray[Any, Any]) -> None:
+def draw(path: Path, held_out: Renders, found: Inversions, masks: np.ndarray[Any, Any], domain: Domain) -> None:
     """Image, reconstruction, true and predicted mask of the first sixteen."""
-    colors = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in PART_COLORS], np.uint8)
+    colors = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in domain.colors], np.uint8)
     tiles = [held_out.images, to_uint8(found.reconstructions), colors[held_out.parts], colors[masks]]
     save_png(path, grid(np.concatenate([t[:16] for t in tiles]), 16), zoom=2)
 
@@ -171,7 +174,7 @@ def main() -> None:
     arguments = arguments_of()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    bundle = load_bundle(arguments.generator or bundled_folders()[0], torch.device("cpu"))
+    domain, bundle = domain_of(arguments), load_bundle(generator_of(arguments), torch.device("cpu"))
     settings = replace(
         FitSettings(),
         members=arguments.members,
@@ -182,30 +185,31 @@ def main() -> None:
         depth_weight=arguments.depth_weight,
         seed=arguments.fit_seed,
     )
-    seeds = render(range(1, arguments.seeds + 1), bundle.resolution)
-    held_out = render(range(HELD_OUT_SEED, HELD_OUT_SEED + arguments.held_out), bundle.resolution)
+    seeds = domain.render(range(1, arguments.seeds + 1), bundle.resolution)
+    held_out = domain.render(range(HELD_OUT_SEED, HELD_OUT_SEED + arguments.held_out), bundle.resolution)
     codes = inverted(bundle, seeds, settings, arguments.cache)
     twins = None
     if not arguments.no_flip:
         mirrored = inverted(bundle, replace(seeds, images=seeds.images[:, :, ::-1].copy()), settings, arguments.cache)
-        flipped = flipped_labels(truth_of(seeds, arguments.kinds), MIRROR, bundle.resolution)
+        flipped = flipped_labels(truth_of(seeds, arguments.kinds), mirror_of(domain), bundle.resolution)
         twins = twins_of(mirrored, codes, flipped, settings.min_psnr_db)
     started = time.perf_counter()
     found = inverted(bundle, held_out, settings, arguments.cache)
     invert_s = time.perf_counter() - started
 
-    truth, layout = truth_of(seeds, arguments.kinds), layout_of(seeds, arguments.kinds)
+    truth, layout = truth_of(seeds, arguments.kinds), layout_of(seeds, arguments.kinds, domain)
     included = [float(psnr) >= settings.min_psnr_db for psnr in codes.psnr_db]
     started, worked = time.perf_counter(), time.process_time()
     learnt = learn(bundle, codes.codes, truth, included, layout, settings, lambda *_: None, twins)
     fit_s, fit_cpu_s = time.perf_counter() - started, time.process_time() - worked
-    said, quality = figures(learnt.labeler, SeedFeatures(bundle, found.codes), truth_of(held_out, arguments.kinds))
+    features, right = SeedFeatures(bundle, found.codes), truth_of(held_out, arguments.kinds)
+    said, quality = figures(learnt.labeler, features, right, domain)
     if arguments.picture and said.masks is not None:
-        draw(arguments.picture, held_out, found, said.masks)
+        draw(arguments.picture, held_out, found, said.masks, domain)
     expected = None
     if learnt.held_out is not None:
         rows = learnt.held_out.rows.tolist()
-        expected = held_out_figures(learnt.held_out, truth.rows(rows), NAMES, bundle.resolution)
+        expected = held_out_figures(learnt.held_out, truth.rows(rows), names_of(domain), bundle.resolution)
         expected = {kind: value for kind, value in expected.items() if kind in KINDS}
         expected.get("segmentation", {}).pop("reliability", None)
     result = {

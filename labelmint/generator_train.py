@@ -30,6 +30,7 @@ def train(
         Path | None, typer.Option(help="Folder or zip of PNG, JPEG or WebP images to learn from, without labels")
     ] = None,
     bears: Annotated[int, typer.Option(min=0, help="Learn from this many toy bears instead of a folder")] = 0,
+    dressed: Annotated[bool, typer.Option(help="With --bears: bears with hats, scarves, bow ties and balls")] = False,
     resolution: Annotated[
         int | None, typer.Option(help="Pixels a side: a power of two from 8 to 1024; 64 if not given")
     ] = None,
@@ -86,6 +87,8 @@ def train(
     """
     if (images is None) == (bears == 0):
         raise UserError("--images, --bears: give one of them, a folder or zip of images or a number of toy bears")
+    if dressed and not bears:
+        raise UserError("--dressed: is about toy bears; give their number with --bears, or leave it out")
     with refusals_as_errors(), stop_requests() as request:
         from models.training.job import StopTraining, TrainingOptions
 
@@ -119,11 +122,11 @@ def train(
             samples=samples,
             decay_images=round(1000 * decay_kimg),
             command=typed_command(),
-            source=str(images) if images else f"{bears} toy bears",
+            source=str(images) if images else f"{bears} {'dressed' if dressed else 'toy'} bears",
             **_given({"fit": fit, "patience": patience, "minimum_images": minimum_images}),
         )
         try:
-            outcome = _show_training(images, bears, out, plan, options, device, request)
+            outcome = _show_training(images, bears, dressed, out, plan, options, device, request)
         except StopTraining:
             console.print("stopped before the training began; the same command starts it again")
             raise typer.Exit(STOPPED) from None
@@ -161,7 +164,8 @@ def _plan(
                     f"{name} {value} was asked for, but the generator to start from has {getattr(architecture, name)}; "
                     "leave it out"
                 )
-        plan = replace(plan_for(architecture.resolution), architecture=architecture)
+        usual = plan_for(architecture.resolution)
+        plan = replace(usual, architecture=architecture, settings=BEAR_PLAN.settings if bears else usual.settings)
     else:
         plan = BEAR_PLAN if bears else plan_for(resolution or 64)
         at: dict[str, Any] = {} if resolution is None else {"resolution": resolution}
@@ -172,6 +176,7 @@ def _plan(
 def _show_training(
     images: Path | None,
     bears: int,
+    dressed: bool,
     out: Path,
     plan: TrainingPlan,
     options: TrainingOptions,
@@ -197,7 +202,7 @@ def _show_training(
             )
         else:
             found = render_training_bears(
-                bears, resolution, cache, lambda done, total: prepare("render bears", done, total)
+                bears, resolution, cache, lambda done, total: prepare("render bears", done, total), dressed
             )
         if found.report is not None:
             _tell_images(found.report)

@@ -16,13 +16,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.bear_domains import add_bears, domain_of, generator_of
 from benchmarks.generator_quality import plots
 from benchmarks.generator_quality.comparison import Comparison
 from benchmarks.generator_quality.judges import Judges
 from benchmarks.quality.data import TEST_SEED, rendered
 from benchmarks.quality.sources import random_images
 from models.bundle import load_bundle
-from models.bundled import bundled_folders
 from models.pictures import grid, save_png
 from models.provenance import describe_device
 
@@ -46,22 +46,22 @@ def table(facts: dict[str, Any]) -> Table:
 def main() -> None:
     """Teach, look and compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--generator", type=Path, help="folder of a generator; default: the toy bears'")
+    add_bears(parser)
     parser.add_argument("--images", type=int, default=5_000, help="generated ones, and renders of either set")
     parser.add_argument("--lessons", type=int, default=8_000, help="exact renders that the networks learn from")
     parser.add_argument("--steps", type=int, default=1_500, help="of either network, 16 images each")
     parser.add_argument("--pictures", type=Path, help="folder for histograms and a sheet of either kind of image")
     arguments = parser.parse_args()
     started = time.perf_counter()
-    bundle = load_bundle(arguments.generator or bundled_folders()[0], torch.device("cpu"))
+    domain, bundle = domain_of(arguments), load_bundle(generator_of(arguments), torch.device("cpu"))
     side, count = bundle.resolution, arguments.images
     with console.status("teaching two networks from exact renders"):
-        judges = Judges.taught(arguments.lessons, arguments.steps, side)
+        judges = Judges.taught(arguments.lessons, arguments.steps, side, domain)
     with console.status("looking at renders and at generated images"):
-        exact = rendered(range(TEST_SEED, TEST_SEED + count), side)
-        others = rendered(range(TEST_SEED + count, TEST_SEED + 2 * count), side)
+        exact = rendered(range(TEST_SEED, TEST_SEED + count), side, domain)
+        others = rendered(range(TEST_SEED + count, TEST_SEED + 2 * count), side, domain)
         made = random_images(bundle, count, GENERATED_SEED)[1]
-        comparison = Comparison(judges.see(made), judges.see(exact.images), judges.see(others.images))
+        comparison = Comparison(judges.see(made), judges.see(exact.images), judges.see(others.images), domain.parts)
     facts = comparison.facts()
     console.print(table(facts))
     if arguments.pictures:

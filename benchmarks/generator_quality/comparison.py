@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.generator_quality.judges import Seen
-from models.bears import PARTS, SPECIES
+from models.bears import SPECIES
 from models.distances.statistics import distance
 
 PRESENT = 0.002
@@ -17,11 +17,12 @@ PRESENT = 0.002
 @dataclass(frozen=True)
 class Comparison:
     """generated, renders: as the judges see them. others: renders that differ from `renders` by chance alone, so that
-    their distance is the least that can be asked for. All have as many images."""
+    their distance is the least that can be asked for. All have as many images. names: of the parts."""
 
     generated: Seen
     renders: Seen
     others: Seen
+    names: tuple[str, ...]
 
     def facts(self) -> dict[str, Any]:
         """`frechet` and `kernel` distance of the features, `parts` by name and `species`; the `floor` of each is what
@@ -33,7 +34,7 @@ class Comparison:
             "frechet_floor": round(least.frechet, 4),
             "kernel": round(made.kernel, 5),
             "kernel_floor": round(least.kernel, 5),
-            "parts": {name: self._part(place) for place, name in enumerate(PARTS)},
+            "parts": {name: self._part(place) for place, name in enumerate(self.names)},
             "species": {name: self._species(place) for place, name in enumerate(SPECIES)},
             "species_distance": round(total_variation(self.generated.species, self.renders.species), 4),
             "species_floor": round(total_variation(self.others.species, self.renders.species), 4),

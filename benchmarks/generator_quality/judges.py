@@ -10,7 +10,7 @@ from torch import Tensor
 from benchmarks.quality.data import FULL_SEED, LabeledImages, rendered
 from benchmarks.quality.scoring import predict, score
 from benchmarks.quality.training import Budget, TrainedNet, train_net
-from models.bears import PARTS, SPECIES
+from models.bears import PLAIN, SPECIES, Domain
 from models.device import training_precision
 from models.distances.statistics import FeatureStatistics, StatisticsBuilder
 from models.pictures import to_network
@@ -33,31 +33,33 @@ class Seen:
 
 @dataclass(frozen=True)
 class Judges:
-    """parts, species: networks that segment a bear and name its species."""
+    """parts, species: networks that segment a bear and name its species. names: of the parts."""
 
     parts: TrainedNet
     species: TrainedNet
+    names: tuple[str, ...]
 
     @staticmethod
-    def taught(renders: int, steps: int, side: int) -> "Judges":
+    def taught(renders: int, steps: int, side: int, domain: Domain = PLAIN) -> "Judges":
         """Both, trained on as many exact renders for as many steps of 16 images."""
-        lessons = rendered(range(FULL_SEED, FULL_SEED + renders), side)
+        lessons = rendered(range(FULL_SEED, FULL_SEED + renders), side, domain)
         budget = Budget(steps=steps, batch=16)
         return Judges(
-            train_net("segmentation", lessons, len(PARTS), budget, 0),
+            train_net("segmentation", lessons, len(domain.parts), budget, 0),
             train_net("class", lessons, len(SPECIES), budget, 0),
+            domain.parts,
         )
 
     def check(self, test: LabeledImages) -> tuple[float, float]:
         """How right they are on exact renders: mIoU of the parts, share of the species."""
-        parts, species = score(self.parts, test, PARTS), score(self.species, test, PARTS)
+        parts, species = score(self.parts, test, self.names), score(self.species, test, self.names)
         return float(parts["mean_iou"]), float(species["class_accuracy"])  # type: ignore[arg-type]
 
     def see(self, images: npt.NDArray[np.uint8]) -> Seen:
         """What they see in uint8 images (N, R, R, 3)."""
         masks, species = predict(self.parts, images).masks, predict(self.species, images).attributes
         assert masks is not None and species is not None
-        return Seen(self._features(images), part_areas(masks, len(PARTS)), species[:, 0].astype(np.int64))
+        return Seen(self._features(images), part_areas(masks, len(self.names)), species[:, 0].astype(np.int64))
 
     @torch.inference_mode()
     def _features(self, images: npt.NDArray[np.uint8]) -> FeatureStatistics:

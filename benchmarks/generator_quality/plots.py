@@ -6,7 +6,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.generator_quality.comparison import Comparison
-from models.bears import PARTS
 
 BINS = 40
 GENERATED, RENDERS = "#2e86de", "#7f8c8d"
@@ -15,7 +14,8 @@ GENERATED, RENDERS = "#2e86de", "#7f8c8d"
 def areas(comparison: Comparison, path: Path) -> None:
     """A histogram of each part's area, of generated images over that of renders."""
     figure = Figure(figsize=(10.0, 4.2), dpi=120, layout="constrained")
-    for axes, (place, name) in zip(figure.subplots(2, len(PARTS) // 2).flat, enumerate(PARTS), strict=True):
+    names = comparison.names
+    for axes, (place, name) in zip(figure.subplots(2, len(names) // 2).flat, enumerate(names), strict=True):
         made, exact = (100 * seen.areas[:, place] for seen in (comparison.generated, comparison.renders))
         edges = np.linspace(0, max(made.max(), exact.max()), BINS)
         axes.hist(exact, edges, color=RENDERS, alpha=0.5, label="renders")

@@ -15,13 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from benchmarks.bear_domains import add_bears, domain_of, generator_of
 from benchmarks.inversion.kept import Bench, Measured
 from benchmarks.inversion.levers import LEVERS
 from benchmarks.labels import HELD_OUT_SEED
 from benchmarks.quality.tables import markdown
-from models.bears import render
 from models.bundle import load_bundle
-from models.bundled import bundled_folders
 from models.inversion.latents import describe_latents
 from models.provenance import describe_device
 
@@ -50,7 +49,7 @@ def arguments_of() -> argparse.Namespace:
     parser.add_argument("--first-seed", type=int, default=1, help="of the renders that labelers are fitted on")
     parser.add_argument("--levers", nargs="+", choices=names, default=names)
     parser.add_argument("--fit-seeds", type=int, default=2, help="labelers fitted for each lever; 0: no labels")
-    parser.add_argument("--generator", type=Path, default=None, help="folder; default: the bundled toy bears")
+    add_bears(parser)
     parser.add_argument("--cache", type=Path, default=None, help="folder to keep codes and label quality in")
     return parser.parse_args()
 
@@ -91,11 +90,11 @@ def main() -> None:
     """Print a row as soon as it is known, then all as a table, then the JSON object."""
     arguments = arguments_of()
     torch.set_num_threads(1)
-    bundle = load_bundle(arguments.generator or bundled_folders()[0], torch.device("cpu"))
+    domain, bundle = domain_of(arguments), load_bundle(generator_of(arguments), torch.device("cpu"))
     first = arguments.first_seed
-    seeds = render(range(first, first + arguments.seeds), bundle.resolution)
-    held_out = render(range(HELD_OUT_SEED, HELD_OUT_SEED + arguments.renders), bundle.resolution)
-    bench = Bench(bundle, seeds, held_out, arguments.cache)
+    seeds = domain.render(range(first, first + arguments.seeds), bundle.resolution)
+    held_out = domain.render(range(HELD_OUT_SEED, HELD_OUT_SEED + arguments.renders), bundle.resolution)
+    bench = Bench(bundle, domain, seeds, held_out, arguments.cache)
     shipped, *others = LEVERS
     reference = bench.measure(shipped, arguments.fit_seeds)
     rows = {shipped.name: row_of(bench, reference, reference)}
@@ -108,6 +107,7 @@ def main() -> None:
         markdown(["lever", *COLUMNS.values()], ([n, *(str(r.get(c, "–")) for c in COLUMNS)] for n, r in rows.items()))
     )
     result = {
+        "bears": domain.name,
         "renders": arguments.renders,
         "seeds": arguments.seeds,
         "first_seed": first,

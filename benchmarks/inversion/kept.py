@@ -13,7 +13,7 @@ import torch
 from benchmarks.inversion.levers import Lever
 from benchmarks.inversion.quality import LabelQuality, label_quality
 from benchmarks.inversion.search import encoder_of, inverted
-from models.bears import Renders
+from models.bears import Domain, Renders
 from models.bundle import GeneratorBundle
 from models.inversion.perceptual import PerceptualDistance
 from models.inversion.refinement import Inversions, measure
@@ -35,7 +35,10 @@ class Measured:
 class Bench:
     """Measures levers on renders, with labelers fitted on seeds."""
 
-    def __init__(self, bundle: GeneratorBundle, seeds: Renders, held_out: Renders, cache: Path | None) -> None:
+    def __init__(
+        self, bundle: GeneratorBundle, domain: Domain, seeds: Renders, held_out: Renders, cache: Path | None
+    ) -> None:
+        self.domain = domain
         self.bundle, self.seeds, self.held_out, self.cache = bundle, seeds, held_out, cache
         networks = (bundle.generator, encoder_of(bundle))
         self.weights = b"".join(p.detach().cpu().numpy().tobytes() for n in networks for p in n.parameters())
@@ -65,7 +68,8 @@ class Bench:
 
     def _labels(self, lever: Lever, seeds: Inversions, found: Inversions, fit_seed: int) -> LabelQuality:
         def made() -> Arrays:
-            quality = label_quality(self.bundle, self.seeds, seeds.codes, self.held_out, found.codes, fit_seed)
+            codes = (self.seeds, seeds.codes, self.held_out, found.codes)
+            quality = label_quality(self.bundle, self.domain, *codes, fit_seed)
             return {"mean_iou": np.array(quality.mean_iou), "each": quality.each}
 
         facts = (*facts_of(lever), "labels", fit_seed)

@@ -7,8 +7,8 @@ import numpy.typing as npt
 from torch import Tensor
 
 from benchmarks.labels import figures, layout_of, truth_of
-from benchmarks.quality.sources import NAMES
-from models.bears import Renders
+from benchmarks.quality.sources import names_of
+from models.bears import Domain, Renders
 from models.bundle import GeneratorBundle
 from models.fitting import FitSettings
 from models.fitting.fit import learn
@@ -28,6 +28,7 @@ class LabelQuality:
 
 def label_quality(
     bundle: GeneratorBundle,
+    domain: Domain,
     seeds: Renders,
     seed_codes: Tensor,
     held_out: Renders,
@@ -37,10 +38,11 @@ def label_quality(
     """Fit the shipped labeler on the seeds' masks, none of them flipped, and compare what it says of the held-out
     renders' codes with their exact masks."""
     settings = FitSettings(folds=0, pilots=((1.0, 64),), flip=False, seed=fit_seed)
-    truth, layout = truth_of(seeds, KINDS), layout_of(seeds, KINDS)
+    truth, layout = truth_of(seeds, KINDS), layout_of(seeds, KINDS, domain)
     included = [True] * len(seed_codes)
     labeler = learn(bundle, seed_codes, truth, included, layout, settings, lambda *_: None).labeler
     right = truth_of(held_out, KINDS)
-    said, found = figures(labeler, SeedFeatures(bundle, held_out_codes), right)
-    each = [image_figures(said, right, row, NAMES, bundle.resolution)["mean_iou"] for row in range(len(held_out_codes))]
+    said, found = figures(labeler, SeedFeatures(bundle, held_out_codes), right, domain)
+    names, side = names_of(domain), bundle.resolution
+    each = [image_figures(said, right, row, names, side)["mean_iou"] for row in range(len(held_out_codes))]
     return LabelQuality(found["mean_iou"], np.array(each, np.float64))

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from benchmarks.bear_domains import domain_of, generator_of
 from benchmarks.quality import document, tables
 from benchmarks.quality.ablations import ablation_summary, variants
 from benchmarks.quality.arguments import command_of, parser_of, plan_of
@@ -30,7 +31,6 @@ from benchmarks.quality.steps import Place, Step
 from benchmarks.quality.summary import settings_of, summary
 from benchmarks.quality.trial import Trial
 from benchmarks.quality.view import View
-from models.bundled import bundled_folders
 from models.provenance import describe_device
 
 console = Console(stderr=True)
@@ -87,9 +87,11 @@ class Session:
 def carry_out(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run what was asked for, keep its JSON object and its pictures in --out, and print its tables."""
     torch.set_num_threads(1)
-    place = Place(arguments.out, arguments.generator or bundled_folders()[0])
+    place = Place(arguments.out, generator_of(arguments))
     record = Record(place.root / "results.jsonl")
-    session = Session(plan_of(arguments), place, World.of(place.generator), record, arguments.workers)
+    session = Session(
+        plan_of(arguments), place, World.of(place.generator, domain_of(arguments)), record, arguments.workers
+    )
     if arguments.ablation:
         result = session.compare_values(arguments.ablation, arguments.ablation_draws)
         document.draw_ablation(result, place.root / "pictures")

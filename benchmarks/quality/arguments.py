@@ -5,8 +5,10 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.bear_domains import add_bears
 from benchmarks.quality.ablations import ABLATIONS
 from benchmarks.quality.plan import FULL, OTHER_KINDS, QUICK, Plan
+from models.bears import PLAIN
 
 NUMBERS = ("steps", "samples", "seeds_shares", "full", "annotated", "annotator_steps", "test")
 """Settings of a plan that are numbers."""
@@ -17,7 +19,7 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer draws, steps and images: under ten minutes")
     parser.add_argument("--out", type=Path, default=Path("runs/quality"), help="where results and caches are kept")
-    parser.add_argument("--generator", type=Path, help="folder of a generator; default: the toy bears'")
+    add_bears(parser)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="default: number of cores")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--ablation", choices=list(ABLATIONS), help="only this: values of one setting, side by side")
@@ -40,6 +42,8 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
 def command_of(arguments: argparse.Namespace) -> str:
     """The command that asks for the same results, wherever they are kept and however many work on them."""
     words = ["python -m benchmarks.quality", *(["--quick"] if arguments.quick else [])]
+    if arguments.bears != PLAIN.name:
+        words.append(f"--bears {arguments.bears}")
     if arguments.ablation:
         words.append(f"--ablation {arguments.ablation} --ablation-draws {arguments.ablation_draws}")
     for name in ("draws", "counts", "kinds", *NUMBERS):

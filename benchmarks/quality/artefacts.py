@@ -14,7 +14,7 @@ from benchmarks.quality.sources import Fitted, Sampling, fit_codes, fit_seeds, g
 from benchmarks.quality.steps import Facts, Place, Report, Step, hash_of
 from benchmarks.quality.training import Budget, TrainedNet, train_net
 from benchmarks.quality.upsampling import Upsampling, upsampling
-from models.bears import PARTS, render
+from models.bears import DOMAINS, Domain
 from models.bundle import GeneratorBundle, load_bundle
 from models.checkpoint import load_tensors, save_tensors
 from models.fitting import FitSettings, StackedLabels
@@ -41,22 +41,29 @@ COLUMNS: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class World:
-    """What steps depend on beside their settings. generator: digest of its files. domain: digest of what the renderer
-    draws. side: of all images, in pixels."""
+    """What steps depend on beside their settings. generator: digest of its files. bears: the name of the domain.
+    drawn: digest of what the renderer draws of it. side: of all images, in pixels."""
 
     generator: str
-    domain: str
+    bears: str
+    drawn: str
     side: int
 
+    @property
+    def domain(self) -> Domain:
+        """What is drawn."""
+        return DOMAINS[self.bears]
+
     @staticmethod
-    def of(generator: Path) -> "World":
+    def of(generator: Path, domain: Domain) -> "World":
         """Raises `CheckpointError` where the folder holds no generator."""
         side = bundle_of(generator).resolution
         files = sorted(generator.glob("*.safetensors"))
-        probe = render(range(3), side)
+        probe = domain.render(range(3), side)
         drawn = (probe.images, probe.parts, probe.keypoints, probe.depth, probe.species)
         return World(
             hash_of(*(part for path in files for part in (path.name.encode(), path.read_bytes()))),
+            domain.name,
             hash_of(*(array.tobytes() for array in drawn)),
             side,
         )
@@ -105,7 +112,7 @@ class RenderPart(Step):
         parts = []
         for start in range(0, self.count, 50):
             end = min(start + 50, self.count)
-            parts.append(rendered(range(self.start + start, self.start + end), self.world.side))
+            parts.append(rendered(range(self.start + start, self.start + end), self.world.side, self.world.domain))
             report(end, self.count)
         place.fill(self, lambda folder: save_images(folder, joined(*parts)))
         return {}
@@ -130,7 +137,7 @@ class Renders:
     def load(self, place: Place, kinds: tuple[Kind, ...]) -> LabeledImages:
         """Them, with the labels of these kinds."""
         if not self.needs:
-            few = rendered(range(self.start, self.start + self.count), self.world.side)
+            few = rendered(range(self.start, self.start + self.count), self.world.side, self.world.domain)
             return LabeledImages(few.images, only(few.labels, kinds))
         return joined(*(load_images(place.folder(part), kinds) for part in self.needs))
 
@@ -160,23 +167,24 @@ class Annotator(Step):
 
     def make(self, place: Place, report: Report) -> Facts:
         """Train it; says how right it is on the test renders."""
+        parts = self.test.world.domain.parts
         kinds: tuple[Kind, ...] = ("segmentation",)
         trained = train_net(
             "segmentation",
             self.lessons.load(place, kinds),
-            len(PARTS),
+            len(parts),
             self.budget,
             0,
             lambda step, _: report(step, self.budget.steps),
         )
-        facts = score(trained, self.test.load(place, kinds), PARTS)
+        facts = score(trained, self.test.load(place, kinds), parts)
         state = trained.net.state_dict()
         place.fill(self, lambda folder: save_tensors(folder / "net.safetensors", state, "annotator", {}))
         return facts | {"train_s": trained.seconds}
 
     def annotate(self, place: Place, images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> StackedLabels:
         """Masks of images uint8 (N, R, R, 3)."""
-        net = TaskNet("segmentation", len(PARTS)).to(memory_format=torch.channels_last)
+        net = TaskNet("segmentation", len(self.test.world.domain.parts)).to(memory_format=torch.channels_last)
         net.load_state_dict(load_tensors(place.folder(self) / "net.safetensors", "annotator")[0])
         return predict(TrainedNet(net.eval(), 0.0, 1.0, 0.0, 0.0), images)
 
@@ -199,7 +207,8 @@ class SeedFit(Step):
         """Invert and fit; says how well, and how long it took on how many threads."""
         bundle, settings = bundle_of(place.generator), self.settings
         with upsampling(self.upsampling):
-            fitted = fit_seeds(bundle, self.seeds.load(place, self.kinds), settings, report)
+            seeds = self.seeds.load(place, self.kinds)
+            fitted = fit_seeds(bundle, seeds, self.seeds.world.domain, settings, report)
         found = fitted.inversions
         assert found is not None
         _keep(self, place, fitted)
@@ -238,7 +247,7 @@ class AnnotatedFit(Step):
         bundle = bundle_of(place.generator)
         codes, images = random_images(bundle, self.count, ANNOTATED_SEED + self.draw)
         labels = self.annotator.annotate(place, images)
-        fitted = fit_codes(bundle, codes, labels, self.settings, report)
+        fitted = fit_codes(bundle, codes, labels, self.annotator.test.world.domain, self.settings, report)
         _keep(self, place, fitted)
         return {"fit_s": fitted.fit_s, "threads": torch.get_num_threads()}
 

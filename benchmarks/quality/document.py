@@ -1,6 +1,7 @@
 """The page about quality: what was measured is filled in between marks, what people wrote around it stays.
 
-A mark is `<!-- measured: NAME -->`, and what was filled in ends at `<!-- end -->`.
+A mark is `<!-- measured: NAME -->`, and what was filled in ends at `<!-- end -->`. The names of what was measured of
+dressed bears begin with `dressed-`.
 """
 
 import json
@@ -11,6 +12,7 @@ from typing import Any
 
 from benchmarks.quality import plots, tables
 from benchmarks.quality.ablations import ABLATIONS
+from models.bears import PLAIN
 
 _SECTION = re.compile(r"(<!-- measured: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -36,23 +38,23 @@ standard deviation.
 """
 
 
-def skeleton() -> str:
-    """A page with a place for everything that can be measured."""
+def skeleton(prefix: str = "") -> str:
+    """A page with a place for everything that can be measured; `prefix` is that of the names."""
     parts = [
         _INTRODUCTION,
-        _mark("machine"),
+        _mark(f"{prefix}machine"),
         "## Segmentation\n",
-        _mark("segmentation"),
-        _mark("classes"),
+        _mark(f"{prefix}segmentation"),
+        _mark(f"{prefix}classes"),
         "## Other kinds of labels\n",
-        _mark("kinds"),
+        _mark(f"{prefix}kinds"),
         "## Inversion and fit\n",
-        _mark("timing"),
+        _mark(f"{prefix}timing"),
         "## What was aimed at\n",
-        _mark("bars"),
+        _mark(f"{prefix}bars"),
         "## What single settings are worth\n",
         _ABOUT_ABLATIONS,
-        *(_mark(f"ablation-{name}") for name in ABLATIONS),
+        *(_mark(f"{prefix}ablation-{name}") for name in ABLATIONS),
     ]
     return "\n".join(parts)
 
@@ -86,8 +88,9 @@ def write(page: Path, results: Path, quick: bool) -> None:
     for name in ABLATIONS:
         file = result_file(results, quick, name)
         if file.exists():
-            sections[f"ablation-{name}"] = _of_ablation(json.loads(file.read_text()), pictures)
-    text = page.read_text() if page.exists() else skeleton()
+            ablation = json.loads(file.read_text())
+            sections[f"{_prefix(ablation)}ablation-{name}"] = _of_ablation(ablation, pictures)
+    text = page.read_text() if page.exists() else skeleton(_prefix(result))
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(fill(text, sections))
 
@@ -99,26 +102,28 @@ def result_file(folder: Path, quick: bool, ablation: str | None = None) -> Path:
 
 def draw_run(result: Mapping[str, Any], pictures: Path) -> None:
     """The pictures of a run."""
-    plots.curves(result, pictures / "quality-segmentation.png")
-    plots.classes(result, pictures / "quality-classes.png")
+    plots.curves(result, pictures / _picture_file(result, "segmentation"))
+    plots.classes(result, pictures / _picture_file(result, "classes"))
 
 
 def draw_ablation(result: Mapping[str, Any], pictures: Path) -> None:
     """The picture of an ablation."""
-    plots.ablation(result, pictures / f"quality-{result['ablation']}.png")
+    plots.ablation(result, pictures / _picture_file(result, result["ablation"]))
 
 
 def _of_run(result: Mapping[str, Any], pictures: Path) -> dict[str, str]:
     draw_run(result, pictures)
     most = max(result["settings"]["counts"])
-    return {
+    pictured = {name: f"\n\n{_picture(result, name)}" for name in ("segmentation", "classes")}
+    sections = {
         "machine": _machine(result),
-        "segmentation": f"{tables.segmentation_table(result)}\n\n{_picture('segmentation')}",
-        "classes": f"With {most} seeds, class by class:\n\n{tables.classes_table(result)}\n\n{_picture('classes')}",
+        "segmentation": tables.segmentation_table(result) + pictured["segmentation"],
+        "classes": f"With {most} seeds, class by class:\n\n{tables.classes_table(result)}{pictured['classes']}",
         "kinds": f"With {most} seeds; all kinds are learnt by one labeler.\n\n{tables.kinds_table(result)}",
         "timing": _timing(result),
         "bars": tables.bars_table(result),
     }
+    return {_prefix(result) + name: text for name, text in sections.items()}
 
 
 def _of_ablation(result: Mapping[str, Any], pictures: Path) -> str:
@@ -126,11 +131,19 @@ def _of_ablation(result: Mapping[str, Any], pictures: Path) -> str:
     command = f"`{result['command']}`"
     if result["ablation"] in ("refinement", "lpips"):
         command += f" (LPIPS with {result['lpips']} features)"
-    return f"{command}\n\n{tables.ablation_table(result)}\n\n{_picture(result['ablation'])}"
+    return f"{command}\n\n{tables.ablation_table(result)}\n\n{_picture(result, result['ablation'])}"
 
 
-def _picture(name: str) -> str:
-    return f"![{name}](pictures/quality-{name}.png)"
+def _prefix(result: Mapping[str, Any]) -> str:
+    return "" if result["bears"] == PLAIN.name else f"{result['bears']}-"
+
+
+def _picture_file(result: Mapping[str, Any], name: str) -> str:
+    return f"quality-{_prefix(result)}{name}.png"
+
+
+def _picture(result: Mapping[str, Any], name: str) -> str:
+    return f"![{name}](pictures/{_picture_file(result, name)})"
 
 
 def _machine(result: Mapping[str, Any]) -> str:

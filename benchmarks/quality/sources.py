@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from benchmarks.quality.data import LabeledImages
-from models.bears import KEYPOINTS, PARTS, SPECIES
+from models.bears import KEYPOINTS, SPECIES, Domain
 from models.bears.scene import KEYPOINT_MIRROR
 from models.bundle import GeneratorBundle
 from models.fitting import FitSettings, LabelNames, StackedLabels
@@ -20,11 +20,16 @@ from models.labels import LabelLayout, LabelMirror
 from models.pictures import to_uint8
 from models.sampling import labeled_samples, latent
 
-NAMES = LabelNames(tuple(PARTS), tuple(KEYPOINTS), (("species", tuple(SPECIES)),))
-MIRROR = LabelMirror(
-    tuple(range(len(PARTS))), tuple(int(place) for place in KEYPOINT_MIRROR), (tuple(range(len(SPECIES))),)
-)
-"""What the labels of a bear become in a flipped image."""
+
+def names_of(domain: Domain) -> LabelNames:
+    """What the labels of a bear are called."""
+    return LabelNames(domain.parts, tuple(KEYPOINTS), (("species", tuple(SPECIES)),))
+
+
+def mirror_of(domain: Domain) -> LabelMirror:
+    """What the labels of a bear become in a flipped image."""
+    points = tuple(int(place) for place in KEYPOINT_MIRROR)
+    return LabelMirror(tuple(range(len(domain.parts))), points, (tuple(range(len(SPECIES))),))
 
 
 @dataclass(frozen=True)
@@ -49,11 +54,11 @@ class Sampling:
     job_seed: int = 0
 
 
-def layout_of(labels: StackedLabels) -> LabelLayout:
+def layout_of(labels: StackedLabels, domain: Domain) -> LabelLayout:
     """The layout of a project with these labels of bears."""
     depth = labels.depth
     return LabelLayout(
-        classes=0 if labels.masks is None else len(PARTS),
+        classes=0 if labels.masks is None else len(domain.parts),
         points=0 if labels.keypoints is None else len(KEYPOINTS),
         depth=None if depth is None else (float(np.nanmin(depth)), float(np.nanmax(depth))),
         attributes=() if labels.attributes is None else (len(SPECIES),),
@@ -64,7 +69,11 @@ Report = Callable[[int, int], None]
 
 
 def fit_seeds(
-    bundle: GeneratorBundle, seeds: LabeledImages, settings: FitSettings, report: Report = lambda *_: None
+    bundle: GeneratorBundle,
+    seeds: LabeledImages,
+    domain: Domain,
+    settings: FitSettings,
+    report: Report = lambda *_: None,
 ) -> Fitted:
     """HandsOff: invert the seeds, and fit a labeler on their codes and labels, as the service does.
 
@@ -73,10 +82,11 @@ def fit_seeds(
     """
     started = time.perf_counter()
     perceptual = PerceptualDistance(settings.lpips_backbone, settings.lpips_weights)
-    found, twins = invert_seeds(bundle, perceptual, seeds.images, seeds.labels, settings, MIRROR, report)
+    found, twins = invert_seeds(bundle, perceptual, seeds.images, seeds.labels, settings, mirror_of(domain), report)
     inverted = time.perf_counter()
     included = [float(psnr) >= settings.min_psnr_db for psnr in found.psnr_db]
-    learnt = learn(bundle, found.codes, seeds.labels, included, layout_of(seeds.labels), settings, report, twins)
+    layout = layout_of(seeds.labels, domain)
+    learnt = learn(bundle, found.codes, seeds.labels, included, layout, settings, report, twins)
     return Fitted(learnt.labeler, found, time.perf_counter() - inverted, inverted - started)
 
 
@@ -84,12 +94,13 @@ def fit_codes(
     bundle: GeneratorBundle,
     codes: torch.Tensor,
     labels: StackedLabels,
+    domain: Domain,
     settings: FitSettings,
     report: Report = lambda *_: None,
 ) -> Fitted:
     """A labeler from known codes (N, num_ws, w_dim) and labels of their images."""
     started = time.perf_counter()
-    learnt = learn(bundle, codes, labels, [True] * len(codes), layout_of(labels), settings, report)
+    learnt = learn(bundle, codes, labels, [True] * len(codes), layout_of(labels, domain), settings, report)
     return Fitted(learnt.labeler, None, time.perf_counter() - started, 0.0)
 
 

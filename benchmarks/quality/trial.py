@@ -9,7 +9,7 @@ from benchmarks.quality.nets import Kind
 from benchmarks.quality.scoring import score
 from benchmarks.quality.steps import Facts, Place, Report, Step
 from benchmarks.quality.training import Budget, Mixture, train_net
-from models.bears import PARTS, SPECIES
+from models.bears import SPECIES
 
 Source = Literal["seeds", "handsoff", "handsoff_plus_seeds", "datasetgan", "full"]
 SOURCES: tuple[Source, ...] = get_args(Source)
@@ -51,9 +51,10 @@ class Trial(Step):
         if self.extra is not None:
             assert isinstance(source, LabeledImages)
             source = Mixture(source, self.extra.load(place, kinds), self.seeds_shares)
-        classes = len(SPECIES) if self.kind == "class" else len(PARTS)
+        parts = self.test.world.domain.parts
+        classes = len(SPECIES) if self.kind == "class" else len(parts)
         trained = train_net(
             self.kind, source, classes, self.budget, self.draw, lambda step, _: report(step, self.budget.steps)
         )
-        facts = score(trained, self.test.load(place, kinds), PARTS)
+        facts = score(trained, self.test.load(place, kinds), parts)
         return facts | {"loss": trained.loss, "train_s": trained.seconds}

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.bears.scene import KEYPOINT_SOLIDS, SOLID_PARTS, Scene, draw_scene
+from models.bears.scene import KEYPOINT_SOLIDS, Scene, draw_scene
 
 HALF_FIELD = 0.215
 """Tangent of half the field of view: image x and y run over [-HALF_FIELD, HALF_FIELD] at depth 1."""
@@ -29,8 +29,8 @@ SUBPIXELS = ((0.5, 0.5), (0.25, 0.125), (0.875, 0.25), (0.75, 0.875), (0.125, 0.
 class Renders:
     """A batch of rendered bears with their labels, as arrays of the same length B.
 
-    images: uint8 (B, H, W, 3), RGB. parts: uint8 (B, H, W), index into `PARTS` of what the ray through the pixel's
-    centre meets. depth: float32 (B, H, W), distance along the optical axis in scene units, finite everywhere.
+    images: uint8 (B, H, W, 3), RGB. parts: uint8 (B, H, W), index into `DRESSED_PARTS` of what the ray through the
+    pixel's centre meets. depth: float32 (B, H, W), distance along the optical axis in scene units, finite everywhere.
     keypoints: float32 (B, 9, 3): x and y in pixels (the centre of the top-left pixel is 0.5, 0.5) and visibility as in
     COCO: 0 outside the image, 1 hidden, 2 visible. species: uint8 (B,), index into `SPECIES`.
     """
@@ -177,7 +177,7 @@ def render_scenes(
     """Trace scenes at `size` × `size` pixels.
 
     Args:
-        scenes: one or more scenes.
+        scenes: one or more scenes, all plain or all dressed.
         size: pixels a side.
         dtype: precision of the arithmetic; float32 may place a few boundary pixels in a thousand images differently
             from float64.
@@ -185,7 +185,7 @@ def render_scenes(
     """
     target = torch.device(device)
     rays = _pixel_rays(size, dtype, target)
-    parts_of = torch.as_tensor([*SOLID_PARTS, 1, 0], dtype=torch.uint8, device=target)
+    parts_of = torch.as_tensor([*scenes[0].parts, 1, 0], dtype=torch.uint8, device=target)
     step = max(1, CHUNK_RAYS // len(rays)) if target.type == "cpu" else 64
     images, parts, depths, keypoints = [], [], [], []
     for start in range(0, len(scenes), step):
@@ -206,6 +206,13 @@ def render_scenes(
     )
 
 
-def render(seeds: Sequence[int], size: int = 64, device: str = "cpu") -> Renders:
-    """The bears of these seeds, with their labels; each depends on its seed alone."""
-    return render_scenes([draw_scene(seed) for seed in seeds], size, device=device)
+def render(seeds: Sequence[int], size: int = 64, device: str = "cpu", dressed: bool = False) -> Renders:
+    """The bears of these seeds, with their labels; each depends on its seed alone.
+
+    Args:
+        seeds: one or more.
+        size: pixels a side.
+        device: where to trace.
+        dressed: with accessories; without them, bears are the same.
+    """
+    return render_scenes([draw_scene(seed, dressed) for seed in seeds], size, device=device)

@@ -4,13 +4,13 @@ World frame: x to the viewer's right, y up, z towards the viewer; the floor is y
 of a bear's body and legs. Left and right are the bear's own: it faces the viewer, so its left is at larger x.
 """
 
-import colorsys
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from models.bears.accessories import ACCESSORIES, ACCESSORY_COLORS, SOLID_ACCESSORIES, draw_dress
+from models.bears.primitives import Array, hsv, luminance, rotation
 
 PARTS = ("background", "floor", "body", "belly", "head", "ears", "snout", "eyes and nose", "arms", "legs")
 """Classes of the part mask, by index."""
@@ -19,6 +19,11 @@ PART_COLORS = (
     "#30343f", "#8c6f56", "#c0392b", "#f5b041", "#e8743b", "#8e44ad", "#f7dc6f", "#17202a", "#2e86de", "#27ae60",
 )  # fmt: skip
 """A colour for each part, for pictures and palettes."""
+
+DRESSED_PARTS = (*PARTS, *ACCESSORIES)
+"""Classes of the part mask of dressed bears, by index."""
+
+DRESSED_PART_COLORS = (*PART_COLORS, *ACCESSORY_COLORS)
 
 SPECIES = ("brown bear", "panda", "koala")
 
@@ -30,6 +35,9 @@ SOLIDS = (
 
 SOLID_PARTS = np.array([2, 3, 4, 5, 5, 6, 7, 7, 7, 8, 8, 9, 9])
 """Index into `PARTS` of each solid."""
+
+DRESSED_SOLID_PARTS = np.concatenate([SOLID_PARTS, len(PARTS) + SOLID_ACCESSORIES])
+"""Index into `DRESSED_PARTS` of each solid of a dressed bear, accessories last."""
 
 KEYPOINTS = (
     "left_ear", "right_ear", "left_eye", "right_eye", "nose", "left_paw", "right_paw", "left_foot", "right_foot",
@@ -45,16 +53,18 @@ KEYPOINT_MIRROR = np.array([1, 0, 3, 2, 4, 6, 5, 8, 7])
 class Scene:
     """One bear, its room, light and camera; float64 throughout.
 
-    centers: (13, 3) centres of the solids. shapes: (13, 3, 3) symmetric positive matrices A; the surface of solid i is
-    (x - c)ᵀ A (x - c) = 1. albedos: (13, 3) in [0, 1]. keypoints: (9, 3) points on the solids' surfaces. wall_z: where
-    the floor ends and the background begins. light: unit vector towards the light. eye, camera: the camera's place and
-    its rows right, up, backward. species: index into `SPECIES`.
+    With E solids, 13 of a plain bear and 21 of a dressed one: centers: (E, 3) centres of the solids. shapes: (E, 3, 3)
+    symmetric positive matrices A; the surface of solid i is (x - c)ᵀ A (x - c) = 1. albedos: (E, 3) in [0, 1]. parts:
+    (E,), index into `DRESSED_PARTS`. keypoints: (9, 3) points on the bear's surface. wall_z: where the floor ends and
+    the background begins. light: unit vector towards the light. eye, camera: the camera's place and its rows right, up,
+    backward. species: index into `SPECIES`.
     """
 
     species: int
     centers: Array
     shapes: Array
     albedos: Array
+    parts: npt.NDArray[np.int64]
     keypoints: Array
     floor_albedo: Array
     wall_albedo: Array
@@ -65,24 +75,6 @@ class Scene:
     camera: Array
 
 
-def _rotation(axis: int, angle: float) -> Array:
-    """Right-handed rotation by `angle` radians about x, y or z (0, 1, 2)."""
-    cosine, sine = np.cos(angle), np.sin(angle)
-    turn = np.eye(3)
-    i, j = (axis + 1) % 3, (axis + 2) % 3
-    turn[i, i] = turn[j, j] = cosine
-    turn[i, j], turn[j, i] = -sine, sine
-    return turn
-
-
-def _hsv(hue: float, saturation: float, value: float) -> Array:
-    return np.array(colorsys.hsv_to_rgb(hue % 1.0, saturation, value))
-
-
-def _luminance(color: Array) -> float:
-    return float(color @ np.array([0.299, 0.587, 0.114]))
-
-
 def _fur(random: np.random.Generator, species: int) -> tuple[Array, Array, Array]:
     """Colours of body, limbs and ears, and of the pale patches (belly, snout).
 
@@ -90,14 +82,14 @@ def _fur(random: np.random.Generator, species: int) -> tuple[Array, Array, Array
     """
     warm = random.uniform(0.03, 0.11)
     if species == 0:
-        body = _hsv(warm, random.uniform(0.25, 0.75), random.uniform(0.42, 0.72))
+        body = hsv(warm, random.uniform(0.25, 0.75), random.uniform(0.42, 0.72))
         return body, 0.74 * body, 0.35 * body + 0.65 * np.array([0.98, 0.86, 0.66])
     if species == 1:
-        body = _hsv(warm, random.uniform(0.0, 0.22), random.uniform(0.80, 0.96))
-        return body, _hsv(warm, random.uniform(0.0, 0.5), random.uniform(0.12, 0.30)), 0.78 * body
+        body = hsv(warm, random.uniform(0.0, 0.22), random.uniform(0.80, 0.96))
+        return body, hsv(warm, random.uniform(0.0, 0.5), random.uniform(0.12, 0.30)), 0.78 * body
     # From a warm grey through a neutral one to a bluish one.
     tint = random.uniform(-0.36, 0.24)
-    body = _hsv(warm if tint < 0 else random.uniform(0.56, 0.66), abs(tint), random.uniform(0.48, 0.72))
+    body = hsv(warm if tint < 0 else random.uniform(0.56, 0.66), abs(tint), random.uniform(0.48, 0.72))
     return body, 0.74 * body, 0.4 * body + 0.6 * np.array([0.97, 0.95, 0.93])
 
 
@@ -105,18 +97,19 @@ def _room(random: np.random.Generator, fur: Array, limbs: Array) -> tuple[Array,
     """Floor and wall colours that differ visibly from each other and from the fur: a border that cannot be seen
     cannot be learnt."""
     while True:
-        floor = _hsv(random.uniform(), random.uniform(0.2, 0.55), random.uniform(0.35, 0.85))
-        wall = _hsv(random.uniform(), random.uniform(0.2, 0.6), random.uniform(0.45, 0.95))
+        floor = hsv(random.uniform(), random.uniform(0.2, 0.55), random.uniform(0.35, 0.85))
+        wall = hsv(random.uniform(), random.uniform(0.2, 0.6), random.uniform(0.45, 0.95))
         apart = min(np.abs(a - b).sum() for a in (floor, wall) for b in (fur, limbs))
-        if abs(_luminance(floor) - _luminance(wall)) > 0.2 and apart > 0.35:
+        if abs(luminance(floor) - luminance(wall)) > 0.2 and apart > 0.35:
             return floor, wall
 
 
-def draw_scene(seed: int) -> Scene:
+def draw_scene(seed: int, dressed: bool = False) -> Scene:
     """The bear of this seed; the same one on every machine.
 
     Args:
         seed: any non-negative integer.
+        dressed: with accessories, which change nothing about the bear and its room.
     """
     random = np.random.Generator(np.random.PCG64([seed, 0xBEA5]))
     species = int(random.integers(len(SPECIES)))
@@ -126,7 +119,7 @@ def draw_scene(seed: int) -> Scene:
 
     girth = random.uniform(0.92, 1.12)
     yaw = random.uniform(-0.5, 0.5)
-    head_turn = _rotation(1, random.uniform(-0.35, 0.35)) @ _rotation(2, random.uniform(-0.15, 0.15))
+    head_turn = rotation(1, random.uniform(-0.35, 0.35)) @ rotation(2, random.uniform(-0.15, 0.15))
     neck = np.array([0.0, 1.0, 0.0])
 
     centers, radii, turns = np.zeros((13, 3)), np.zeros((13, 3)), np.tile(np.eye(3), (13, 1, 1))
@@ -165,7 +158,7 @@ def draw_scene(seed: int) -> Scene:
     for side, sign in (("left", 1.0), ("right", -1.0)):
         lift, swing = random.uniform(-1.0, 0.9), random.uniform(0.0, 0.7)
         # The arm's long axis, x in its own frame, points from the shoulder to the paw.
-        turn = _rotation(1, -swing) @ _rotation(2, lift)
+        turn = rotation(1, -swing) @ rotation(2, lift)
         along = (turn @ np.array([1.0, 0, 0])) * [sign, 1, 1]
         turn = np.diag([sign, 1, 1]) @ turn @ np.diag([sign, 1, 1])
         shoulder = np.array([sign * 0.30 * girth, 0.84, 0.03])
@@ -173,16 +166,12 @@ def draw_scene(seed: int) -> Scene:
         tips[KEYPOINTS.index(f"{side}_paw")] = shoulder + 0.54 * along
 
         spread, raised = random.uniform(0.0, 0.55), random.uniform(-0.25, 0.25)
-        turn = _rotation(1, spread) @ _rotation(0, -raised)
+        turn = rotation(1, spread) @ rotation(0, -raised)
         forward = (turn @ np.array([0, 0, 1.0])) * [sign, 1, 1]
         turn = np.diag([sign, 1, 1]) @ turn @ np.diag([sign, 1, 1])
         hip = np.array([sign * 0.24 * girth, 0.19, 0.10])
         place(f"leg_{side}", hip + 0.18 * forward, (0.16, 0.17, 0.30), turn)
         tips[KEYPOINTS.index(f"{side}_foot")] = hip + 0.48 * forward
-
-    facing = _rotation(1, yaw)
-    turns = facing @ turns
-    shapes = turns @ (radii[:, :, None] ** -2 * np.swapaxes(turns, 1, 2))
 
     albedos = np.zeros((13, 3))
     for index, name in enumerate(SOLIDS):
@@ -193,16 +182,29 @@ def draw_scene(seed: int) -> Scene:
         if part in ("eye", "nose"):
             albedos[index] = (0.06, 0.05, 0.07)
 
+    parts = SOLID_PARTS
+    if dressed:
+        dress = draw_dress(seed, girth, neck, head_turn, (fur, limbs, pale, floor_albedo, wall_albedo))
+        centers, radii = np.concatenate([centers, dress.centers]), np.concatenate([radii, dress.radii])
+        turns = np.concatenate([turns, dress.turns])
+        albedos = np.concatenate([albedos, np.tile(dress.albedo, (len(dress.centers), 1))])
+        parts = DRESSED_SOLID_PARTS
+
+    facing = rotation(1, yaw)
+    turns = facing @ turns
+    shapes = turns @ (radii[:, :, None] ** -2 * np.swapaxes(turns, 1, 2))
+
     azimuth, elevation = random.uniform(-1.0, 1.0), random.uniform(0.6, 1.1)
     light = np.array([np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)])
     pitch = random.uniform(0.06, 0.30)
     target = np.array([random.uniform(-0.06, 0.06), random.uniform(0.80, 0.90), 0.0])
-    camera = _rotation(0, pitch)
+    camera = rotation(0, pitch)
     return Scene(
         species=species,
         centers=centers @ facing.T,
         shapes=shapes,
         albedos=albedos,
+        parts=parts,
         keypoints=tips @ facing.T,
         floor_albedo=floor_albedo,
         wall_albedo=wall_albedo,

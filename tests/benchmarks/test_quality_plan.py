@@ -22,7 +22,7 @@ from benchmarks.quality.steps import Place, digest
 from benchmarks.quality.summary import bars, summary
 from benchmarks.quality.training import Budget
 from benchmarks.quality.trial import SOURCES, Trial
-from models.bears import PARTS
+from models.bears import DRESSED, PARTS, PLAIN, Domain
 from models.bundled import bundled_folders
 from models.fitting import FitSettings
 from models.inversion.refinement import RefinementSettings
@@ -49,7 +49,7 @@ TINY = Plan(
         lpips_backbone="squeeze",
     ),
 )
-WORLD = World("generator", "domain", 64)
+WORLD = World("generator", "plain", "drawn", 64)
 
 
 @pytest.fixture(autouse=True)
@@ -67,10 +67,13 @@ def noted(path: Path, plan: Plan, found: dict[tuple[str, str, int, int], dict[st
     return record
 
 
-def test_a_tiny_plan_from_renders_to_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("domain", "prefix"), [(PLAIN, ""), (DRESSED, "dressed-")])
+def test_a_tiny_plan_from_renders_to_the_page(
+    domain: Domain, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(artefacts, "FEW", 3)
     place, record = Place(tmp_path / "out", bundled_folders()[0]), Record(tmp_path / "results.jsonl")
-    world = World.of(place.generator)
+    world = World.of(place.generator, domain)
     trials = TINY.trials(world)
     reports: list[tuple[int, int]] = []
     for step in unfinished(trials, place, record):
@@ -91,14 +94,14 @@ def test_a_tiny_plan_from_renders_to_the_page(tmp_path: Path, monkeypatch: pytes
         assert result[name] == row["handsoff"]["mean"] and row["full"]["mean"] is not None
     assert result["timing"]["threads"] == 1 and result["fit_s"] > 0 and result["inversion_s_per_image"] > 0
     assert 5 < result["inversion_psnr_db"] < 40
-    assert set(result["class_iou"]["full"]) == set(PARTS)
+    assert set(result["class_iou"]["full"]) == set(domain.parts)
 
     (tmp_path / "quick.json").write_text(json.dumps(result))
     page = tmp_path / "docs" / "quality.md"
     document.write(page, tmp_path, quick=True)
     assert tables.segmentation_table(result) in page.read_text() and "a machine" in page.read_text()
     for name in ("segmentation", "classes"):
-        assert (page.parent / f"pictures/quality-{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (page.parent / f"pictures/quality-{prefix}{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_renders_that_are_kept_are_those_that_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,6 +123,7 @@ def test_renders_that_are_kept_are_those_that_are_drawn(tmp_path: Path, monkeypa
     [
         "",
         " --quick",
+        " --bears dressed --draws 1",
         " --quick --ablation flip --ablation-draws 1 --steps 40",
         " --draws 2 --counts 5 16 --kinds depth --seeds-shares 0.25 0.5 --full 100 --annotator-steps 7",
     ],

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from models.bears import DRESSED, PLAIN
 from models.bears.renderer import HALF_FIELD, render, render_scenes
-from models.bears.scene import KEYPOINT_MIRROR, KEYPOINT_SOLIDS, PARTS, SOLID_PARTS, Scene, draw_scene
+from models.bears.scene import DRESSED_PARTS, KEYPOINT_MIRROR, KEYPOINT_SOLIDS, PARTS, SOLID_PARTS, Scene, draw_scene
 from tests.models.mirrored_scenes import mirrored
 
 SIZE = 64
@@ -20,17 +21,18 @@ def march(scene: Scene, x: float, y: float) -> tuple[int, float]:
     inside = ((offsets[:, :, None] @ scene.shapes)[:, :, 0] * offsets).sum(axis=-1) <= 1
     hit = np.column_stack([inside, points[:, 1] <= 0, points[:, 2] <= scene.wall_z])
     first = int(hit.any(axis=1).argmax())
-    return int(np.array([*SOLID_PARTS, 1, 0])[hit[first].argmax()]), float(t[first])
+    return int(np.array([*scene.parts, 1, 0])[hit[first].argmax()]), float(t[first])
 
 
+@pytest.mark.parametrize("dressed", [False, True])
 @pytest.mark.parametrize("seed", [0, 1, 2, 7])
-def test_parts_and_depth_agree_with_points_sampled_along_each_ray(seed: int) -> None:
-    renders = render([seed], SIZE)
+def test_parts_and_depth_agree_with_points_sampled_along_each_ray(seed: int, dressed: bool) -> None:
+    renders = render([seed], SIZE, dressed=dressed)
     random = np.random.default_rng(seed)
     rows, columns = random.integers(0, SIZE, (2, 60))
     wrong = 0
     for row, column in zip(rows, columns, strict=True):
-        part, depth = march(draw_scene(seed), column + 0.5, row + 0.5)
+        part, depth = march(draw_scene(seed, dressed), column + 0.5, row + 0.5)
         if part != renders.parts[0, row, column]:
             wrong += 1
         else:
@@ -80,8 +82,9 @@ def test_keypoints_reproject_through_a_pinhole_and_hide_behind_nearer_surfaces()
     assert hidden > 5
 
 
-def test_the_mirrored_scene_is_the_mirrored_image() -> None:
-    scenes = [draw_scene(seed) for seed in range(6)]
+@pytest.mark.parametrize("dressed", [False, True])
+def test_the_mirrored_scene_is_the_mirrored_image(dressed: bool) -> None:
+    scenes = [draw_scene(seed, dressed) for seed in range(6)]
     # Colours average an asymmetric pattern of rays, labels come from the pixel's centre.
     straight = render_scenes(scenes, SIZE, dtype=torch.float64)
     reflected = render_scenes([mirrored(s) for s in scenes], SIZE, dtype=torch.float64)
@@ -109,3 +112,39 @@ def test_the_border_between_floor_and_wall_is_visible_in_every_image() -> None:
         # The leftmost column holds wall above floor and no bear.
         wall, floor = (image[:, 0][parts[:, 0] == part] for part in (0, 1))
         assert np.abs(wall[-1] - floor[0]).max() > 20
+
+
+def test_dressed_bears_are_the_same_bears_with_accessories_in_a_minority_of_images() -> None:
+    plain, dressed = render(range(400), SIZE), render(range(400), SIZE, dressed=True)
+    worn = dressed.parts >= len(PARTS)
+    assert len(DRESSED_PARTS) == 14
+    assert np.array_equal(plain.species, dressed.species)
+    assert (plain.parts == dressed.parts)[~worn].all()
+    assert np.allclose(plain.depth[~worn], dressed.depth[~worn], atol=1e-4)
+    # An accessory lies in front of what it hides.
+    assert (dressed.depth[worn] < plain.depth[worn] + 1e-4).all()
+    shown = np.array([(dressed.parts == part).any(axis=(1, 2)) for part in range(len(PARTS), 14)])
+    assert (np.abs(shown.mean(axis=1) - 0.2) < 0.06).all()
+    scarf, bow_tie = (DRESSED_PARTS.index(name) - len(PARTS) for name in ("scarf", "bow tie"))
+    assert not (shown[scarf] & shown[bow_tie]).any()
+    bare = ~shown.any(axis=0)
+    assert bare.any() and np.array_equal(plain.images[bare], dressed.images[bare])
+
+
+def test_accessories_can_be_told_from_what_is_around_them() -> None:
+    for seed in range(200):
+        scene = draw_scene(seed, dressed=True)
+        of_bear = np.concatenate(
+            [scene.albedos[np.isin(scene.parts, (2, 3, 8))], [scene.floor_albedo, scene.wall_albedo]]
+        )
+        accent = scene.albedos[scene.parts >= len(PARTS)]
+        assert (accent == accent[0]).all()
+        assert np.abs(accent[0] - of_bear).sum(axis=1).min() > 0.35
+
+
+def test_a_domain_draws_its_own_bears() -> None:
+    for domain in (PLAIN, DRESSED):
+        assert len(domain.parts) == len(domain.colors) == len(set(domain.colors))
+        made = domain.render(range(40), 32)
+        assert np.array_equal(made.images, render(range(40), 32, dressed=domain.dressed).images)
+        assert made.parts.max() == len(domain.parts) - 1

@@ -337,3 +337,6 @@ def test_training_bears_are_rendered_once(tmp_path: Path) -> None:
     assert np.array_equal(first.pixels, again.pixels)
     assert again.path.stat().st_mtime_ns == stamp
     assert first.path.name == "bears-16-3.npy"
+    dressed = render_training_bears(3, 16, tmp_path, dressed=True)
+    assert dressed.path.name == "dressed-bears-16-3.npy"
+    assert not np.array_equal(first.pixels, dressed.pixels)
