@@ -6,7 +6,8 @@ from collections.abc import Callable
 from redis import RedisError
 
 from service.ids import new_id
-from service.ledger import JobMissing, Ledger
+from service.job_reader import JobMissing
+from service.ledger import Ledger
 from service.problems import Problem
 from service.queue import JobQueue
 from service.records import JobRecord, JobState

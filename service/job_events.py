@@ -7,8 +7,8 @@ from typing import Any, Self
 
 from pydantic import Field
 
+from service.job_reader import LoggedJob
 from service.label_schema import Record
-from service.ledger import LoggedJob
 from service.live_job import LoggedEvent
 from service.records import EventType, JobRecord, event_id
 from service.views import JobView

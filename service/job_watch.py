@@ -12,7 +12,8 @@ import redis
 import structlog
 
 from service.job_events import JobHistory
-from service.ledger import JobMissing, Ledger
+from service.job_reader import JobMissing
+from service.ledger import Ledger
 from service.records import JobRecord
 from service.stores.protocol import StoreUnavailable
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from service.generators import drop_upload, generators_lock
-from service.ledger import JobMissing
+from service.job_reader import JobMissing
 from service.records import now, upload_key
 from service.stores.protocol import ObjectMissing
 from workers.leftovers import remove_old_folders

@@ -10,7 +10,7 @@ from itertools import count, islice
 from typing import Any
 
 from service.dataset_formats import advice_if_packed_otherwise, packed_otherwise, zip_key
-from service.ledger import JobMissing
+from service.job_reader import JobMissing
 from service.records import JobRecord, Phase, dataset_key, shard_key
 from service.requests import DatasetFormat, PackageRequest, Packaging
 from workers.byte_stream import byte_stream

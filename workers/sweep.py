@@ -20,7 +20,8 @@ from rq.serializers import JSONSerializer
 from rq.utils import as_text
 from rq.worker import Worker
 
-from service.ledger import JobMissing, Ledger
+from service.job_reader import JobMissing
+from service.ledger import Ledger
 from service.locks import LockBusy, lock_if_free
 from service.queue import QUEUE_NAME, SAMPLES, JobQueue
 from service.stores.protocol import StoreUnavailable

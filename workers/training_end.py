@@ -9,7 +9,7 @@ from models.training.images import MINIMUM, PreparationReport
 from models.training.job import TrainingOutcome
 from models.training.snapshots import Evaluation, Snapshots
 from service.generators import find_generator, training_of, unfinished_jobs
-from service.ledger import JobMissing
+from service.job_reader import JobMissing
 from service.printed import shortened_text
 from service.records import JobRecord, JobState, training_key
 from service.requests import TrainRequest

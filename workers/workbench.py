@@ -11,7 +11,8 @@ import structlog
 from rq import get_current_job
 
 from service.generators import find_generator
-from service.ledger import JobMissing, Ledger
+from service.job_reader import JobMissing
+from service.ledger import Ledger
 from service.projects import find_project
 from service.queue import JobQueue
 from service.records import GeneratorRecord, JobRecord, Phase, ProjectRecord

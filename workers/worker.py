@@ -20,7 +20,8 @@ from rq.timeouts import HorseMonitorTimeoutException
 from rq.utils import now
 from rq.worker import Worker
 
-from service.ledger import JobMissing, Ledger
+from service.job_reader import JobMissing
+from service.ledger import Ledger
 from service.locks import LockBusy
 from service.queue import QUEUE_NAME, SAMPLES, JobQueue
 from service.settings import Settings

@@ -13,8 +13,9 @@ from starlette.types import Receive, Scope, Send
 from service.accept import preferred
 from service.dependencies import JobId, LedgerDep, WatchDep
 from service.job_events import EXAMPLE, EventPage, JobEvent, JobHistory
+from service.job_reader import JobMissing
 from service.job_watch import JobWatch
-from service.ledger import JobMissing, Ledger
+from service.ledger import Ledger
 from service.openapi import problems
 from service.problems import Complaint, invalid_request, not_acceptable, not_found
 from service.records import event_id, now

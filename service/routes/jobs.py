@@ -9,7 +9,8 @@ from starlette.concurrency import run_in_threadpool
 
 from service.cancelling import cancel
 from service.dependencies import JobId, LedgerDep, QueueDep, StoreDep, WatchDep
-from service.ledger import JobFinished, JobMissing, Ledger
+from service.job_reader import JobMissing
+from service.ledger import JobFinished, Ledger
 from service.openapi import problems
 from service.problems import Problem, not_found
 from service.queue import JobQueue

@@ -8,7 +8,8 @@ from typing import BinaryIO
 import pytest
 from redis import Redis
 
-from service.ledger import JobFinished, JobMissing, Ledger
+from service.job_reader import JobMissing
+from service.ledger import JobFinished, Ledger
 from service.live_job import LiveJob
 from service.records import JobError, JobRecord, JobState, Phase
 from service.stores import FileStore, StoreUnavailable
