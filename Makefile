@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
+COMPILED := models/*.so workers/formats/*.so
 BIN := $(VENV)/bin
 
 .PHONY: demo up test clean
@@ -20,14 +21,14 @@ test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 clean:
-	rm -rf $(VENV) build models/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build $(COMPILED) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-$(STAMP): pyproject.toml constraints.txt models/fused_labeling.c
+$(STAMP): pyproject.toml constraints.txt models/fused_labeling.c workers/formats/tracing.c
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "labelmint needs Python 3.11 or newer; '$(PYTHON)' is missing or older. Name another: make PYTHON=python3.12"; \
 		exit 1; }
 	@echo "making $(VENV), once: this takes some minutes and 6 GB of disk"
-	@rm -f models/*.so
+	@rm -f $(COMPILED)
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[worker,embedded,dev]'
 	@touch $@

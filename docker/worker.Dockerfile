@@ -1,7 +1,7 @@
 # A worker: torch with CUDA, used when the container is given a GPU, and the CPU otherwise.
 FROM python:3.12-slim AS build
 
-# For the labeling kernel of CPUs, which workers lack without it.
+# For what is compiled: the labeling kernel of CPUs, and the tracing of masks.
 RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev
 WORKDIR /app
 COPY pyproject.toml constraints.txt README.md LICENSE ./

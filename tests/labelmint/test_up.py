@@ -11,16 +11,19 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from labelmint.supervisor import ChildKeepsDying, Supervisor
+from models import fused_labeling
 from service.records import JobRecord
 from service.requests import GenerateRequest
 from service.stores import FileStore
 from tests.workers.processes import ROOT, children_of, running, wait_for
 from tests.workers.world import PROJECT
+from workers.formats import tracing
 from workers.lifeline import is_running
 from workers.plan import Plan, write_plan
 
@@ -119,12 +122,14 @@ def test_a_killed_worker_is_brought_back_and_a_second_up_is_refused(tmp_path: Pa
         assert (second.returncode, "another labelmint" in second.stderr) == (2, True)
         log = tmp_path / "logs" / "worker-1.log"
 
-        def started() -> list[int]:
+        def started() -> list[dict[str, Any]]:
             lines = map(json.loads, log.read_text().splitlines())
-            return [line["pid"] for line in lines if line["event"] == "worker started"]
+            return [line for line in lines if line["event"] == "worker started"]
 
         wait_for(lambda: len(started()) == 1, 60, "there is a worker")
-        os.kill(started()[0], signal.SIGKILL)
+        assert started()[0]["compiled_labeling"] == fused_labeling.availability()
+        assert started()[0]["compiled_tracing"] == tracing.availability()
+        os.kill(started()[0]["pid"], signal.SIGKILL)
         wait_for(lambda: len(started()) == 2, 60, "there is a new worker")
         up.end(signal.SIGINT)
 

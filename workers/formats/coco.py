@@ -63,9 +63,9 @@ class _Work:
 
     def _classes(self, image: int, mask: npt.NDArray[np.uint8]) -> Rows:
         """One annotation a class that is there, twice: what a class covers is one thing, in one piece or in several."""
-        counts, found = encode_classes(mask, self.ids), regions(mask, self.ids)
+        counts = encode_classes(mask, self.ids)
         of_class: dict[int, list[Region]] = {value: [] for value in counts}
-        for region in found:
+        for region in regions(mask, counts):
             of_class[region.value].append(region)
         height, width = mask.shape
         instances, polygons = [], []

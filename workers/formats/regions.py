@@ -34,7 +34,7 @@ class Region:
 def regions(mask: npt.NDArray[np.uint8], values: Iterable[int]) -> list[Region]:
     """The regions of these classes in a mask, (H, W): class by class as `values` has them, and those of a class by the
     first corner of their outlines, from the top row by row."""
-    order = {value: place for place, value in enumerate(values)}
+    order = {value: place for place, value in enumerate(dict.fromkeys(values))}
     traced = trace_regions(mask, order)
     if traced is None:
         return _regions_by_opencv(mask, order)

@@ -1,5 +1,5 @@
-/* Masks of small images to outlines and run lengths, one mask a call. The plain way, which this is compared with and
- * which gives the same in every number, is workers/formats/regions.py and workers/formats/runs.py; tracing.py calls
+/* Masks to outlines and run lengths, one mask a call. The plain way, which this is compared with and which
+ * gives the same in every number, is workers/formats/regions.py and workers/formats/runs.py; tracing.py calls
  * this.
  *
  * A border runs between pixels. It is walked clockwise around what it encloses, so that the pixel whose border it is
@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* To be raised with every change that a caller of the older one would not notice. */
-#define INTERFACE 1
+#define INTERFACE 2
 
 /* Pixels of one class that touch each other. Its outline is points[first] to points[first + count]; right and bottom
  * lie behind the last pixel. */
@@ -140,15 +140,39 @@ struct seam {
     struct point start;
 };
 
+/* A region's own corners by the row they lie in: those of row top + y are places[firsts[y]] to places[firsts[y + 1]],
+ * in the outline's order. */
+struct rows {
+    int32_t *firsts, *places;
+};
+
+static void sort_by_row(const struct state *s, const struct border *outer, struct rows *rows) {
+    const int32_t height = outer->bottom - outer->top + 1;
+    memset(rows->firsts, 0, (height + 1) * sizeof *rows->firsts);
+    for (int32_t i = 0; i < outer->count; i++) rows->firsts[corner_of(s, outer, i).y - outer->top + 1]++;
+    for (int32_t y = 0; y < height; y++) rows->firsts[y + 1] += rows->firsts[y];
+    for (int32_t i = 0; i < outer->count; i++) {
+        const int32_t y = corner_of(s, outer, i).y - outer->top;
+        rows->places[rows->firsts[y]++] = i;
+    }
+    memmove(rows->firsts + 1, rows->firsts, height * sizeof *rows->firsts);
+    rows->firsts[0] = 0;
+}
+
 static struct seam seam_to(const struct state *s, const struct border *borders, const struct border *outer,
-                           int32_t hole) {
+                           const struct rows *rows, int32_t hole) {
     const struct point start = corner_of(s, borders + hole, 0);
     int32_t place = 0, least = INT32_MAX;
-    for (int32_t i = 0; i < outer->count; i++) {
-        const struct point at = corner_of(s, outer, i);
-        const int32_t distance = abs(at.x - start.x) + abs(at.y - start.y);
-        if (distance < least) least = distance, place = i;
-    }
+    for (int32_t away = 0; away <= least && away <= outer->bottom - outer->top; away++)
+        for (int32_t side = 0; side < (away ? 2 : 1); side++) {
+            const int32_t y = (side ? start.y + away : start.y - away) - outer->top;
+            if (y < 0 || y > outer->bottom - outer->top) continue;
+            for (int32_t k = rows->firsts[y]; k < rows->firsts[y + 1]; k++) {
+                const int32_t at = rows->places[k];
+                const int32_t distance = away + abs(corner_of(s, outer, at).x - start.x);
+                if (distance < least || (distance == least && at < place)) least = distance, place = at;
+            }
+        }
     return (struct seam){place, hole, start};
 }
 
@@ -161,14 +185,14 @@ static int in_order(const void *first, const void *second) {
 /* One outline of a region and its holes; `seams` has room for those. Returns how many points it has, or -1 where there
  * is no room. */
 static int32_t join(const struct state *s, const struct border *borders, const struct border *outer,
-                    struct seam *seams, struct point *points, int32_t room) {
+                    struct rows *rows, struct seam *seams, struct point *points, int32_t room) {
     int32_t holes = 0, count = 0, from = 0;
     int64_t total = outer->count;
-    for (int32_t hole = outer->next; hole >= 0; hole = borders[hole].next) {
-        total += borders[hole].count + 2;
-        seams[holes++] = seam_to(s, borders, outer, hole);
-    }
+    for (int32_t hole = outer->next; hole >= 0; hole = borders[hole].next) total += borders[hole].count + 2;
     if (total > room) return -1;
+    if (outer->next >= 0) sort_by_row(s, outer, rows);
+    for (int32_t hole = outer->next; hole >= 0; hole = borders[hole].next)
+        seams[holes++] = seam_to(s, borders, outer, rows, hole);
     qsort(seams, holes, sizeof *seams, in_order);
     for (int32_t k = 0; k < holes; k++) {
         const struct border *hole = borders + seams[k].hole;
@@ -192,13 +216,15 @@ int32_t trace_regions(const uint8_t *mask, int32_t height, int32_t width, const 
     struct state s = {.mask = mask, .height = height, .width = width, .most_corners = most_points};
     struct border *borders = malloc(most_borders * sizeof *borders);
     struct seam *seams = malloc(most_borders * sizeof *seams);
+    struct rows rows = {malloc((height + 2) * sizeof *rows.firsts), malloc(most_points * sizeof *rows.places)};
     int32_t *of_run = malloc(pixels * sizeof *of_run); /* of a region's first run, the region's border */
     int32_t border_count = 0, found = -1, used = 0;
     s.run_of = malloc(pixels * sizeof *s.run_of);
     s.parent = malloc(pixels * sizeof *s.parent);
     s.walked = calloc(pixels, 1);
     s.corners = malloc(most_points * sizeof *s.corners);
-    if (!borders || !seams || !of_run || !s.run_of || !s.parent || !s.walked || !s.corners) goto end;
+    if (!borders || !seams || !rows.firsts || !rows.places || !of_run) goto end;
+    if (!s.run_of || !s.parent || !s.walked || !s.corners) goto end;
     connect(&s);
     for (int32_t y = 0; y < height; y++) {
         const uint8_t *row = mask + (int64_t)y * width;
@@ -222,7 +248,7 @@ int32_t trace_regions(const uint8_t *mask, int32_t height, int32_t width, const 
     int32_t count = 0;
     for (const struct border *border = borders; border < borders + border_count; border++) {
         if (border->area <= 0) continue;
-        const int32_t length = join(&s, borders, border, seams, points + used, most_points - used);
+        const int32_t length = join(&s, borders, border, &rows, seams, points + used, most_points - used);
         if (count == most_regions || length < 0) goto end;
         const struct point start = s.corners[border->start];
         regions[count++] = (struct region){mask[(int64_t)start.y * width + start.x], used, length, (int32_t)border->area,
@@ -233,6 +259,8 @@ int32_t trace_regions(const uint8_t *mask, int32_t height, int32_t width, const 
 end:
     free(borders);
     free(seams);
+    free(rows.firsts);
+    free(rows.places);
     free(of_run);
     free(s.run_of);
     free(s.parent);
@@ -254,6 +282,31 @@ static char *append(char *text, int32_t number) {
     return text;
 }
 
+#define TILE 32
+
+/* Columns as rows, some at a time, so that what is read and what is written stays in the nearest cache. */
+static void transpose(const uint8_t *mask, int32_t height, int32_t width, uint8_t *out) {
+    for (int32_t top = 0; top < height; top += TILE)
+        for (int32_t left = 0; left < width; left += TILE) {
+            const int32_t bottom = top + TILE < height ? top + TILE : height;
+            const int32_t right = left + TILE < width ? left + TILE : width;
+            for (int32_t x = left; x < right; x++)
+                for (int32_t y = top; y < bottom; y++)
+                    out[(int64_t)x * height + y] = mask[(int64_t)y * width + x];
+        }
+}
+
+/* The first place from `place` on that has not this value, eight of them at a time. */
+static int32_t run_end(const uint8_t *column, int32_t place, int32_t pixels, uint8_t value) {
+    const uint64_t all = 0x0101010101010101u * value;
+    for (uint64_t eight; place + 8 <= pixels; place += 8) {
+        memcpy(&eight, column + place, 8);
+        if (eight != all) break;
+    }
+    while (place < pixels && column[place] == value) place++;
+    return place;
+}
+
 /* Where the run lengths of one value end in the text. */
 struct lengths {
     int32_t value, end;
@@ -267,17 +320,14 @@ int32_t run_lengths(const uint8_t *mask, int32_t height, int32_t width, const ui
                     char *text, int32_t most_text) {
     const int32_t pixels = height * width;
     int32_t *begins = malloc((pixels + 1) * sizeof *begins), found = -1, count = 0, runs = 0;
-    uint8_t *values = malloc(pixels), is_there[256] = {0};
-    if (!begins || !values) goto end;
-    for (int32_t x = 0, place = 0, last = -1; x < width; x++)
-        for (int32_t y = 0; y < height; y++, place++) {
-            const int32_t value = mask[(int64_t)y * width + x];
-            if (value == last) continue;
-            begins[runs] = place;
-            values[runs++] = (uint8_t)value;
-            is_there[value] = 1;
-            last = value;
-        }
+    uint8_t *columns = malloc(pixels), *values = malloc(pixels), is_there[256] = {0};
+    if (!begins || !columns || !values) goto end;
+    transpose(mask, height, width, columns);
+    for (int32_t place = 0; place < pixels; place = run_end(columns, place, pixels, values[runs - 1])) {
+        begins[runs] = place;
+        values[runs++] = columns[place];
+        is_there[columns[place]] = 1;
+    }
     begins[runs] = pixels;
     char *to = text;
     for (int32_t value = 0; value < 256; value++) {
@@ -302,6 +352,7 @@ int32_t run_lengths(const uint8_t *mask, int32_t height, int32_t width, const ui
     found = count;
 end:
     free(begins);
+    free(columns);
     free(values);
     return found;
 }

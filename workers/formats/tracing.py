@@ -1,7 +1,8 @@
-"""Outlines and run lengths of a mask by compiled code, in a tenth of the time that OpenCV's and NumPy's calls take for
-small ones. `workers/formats/tracing.c` is built where the package is installed, if there is a C compiler.
+"""Outlines and run lengths of a mask by compiled code: of 64 × 64, in a sixth and a quarter of the time that calls of
+OpenCV and NumPy take; what is larger gains less. `workers/formats/tracing.c` is built where the package is installed,
+if there is a C compiler.
 
-Both functions give None where that code is not there, or had no room: noise may have a corner at every pixel.
+Both functions give None where that code is not there, and for what is no mask of an image that is made here.
 """
 
 import ctypes
@@ -15,10 +16,14 @@ import numpy.typing as npt
 from models.compiled import compiled
 
 # These say what the C file says.
-_INTERFACE, _REGION_INTS, _POINT_INTS, _LENGTHS_INTS = 1, 8, 2, 2
+_INTERFACE, _REGION_INTS, _POINT_INTS, _LENGTHS_INTS = 2, 8, 2, 2
 _ARGUMENTS = (ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32, ctypes.c_char_p)
 
 _LEAST_ROOM = 2**13
+"""Points and characters that any small mask may have."""
+
+_MOST_PIXELS = 2**26
+"""Sizes of buffers are numbers of 32 bits."""
 
 
 @cache
@@ -48,40 +53,54 @@ def trace_regions(
     and bottom.
     """
     library = _library()
-    if isinstance(library, str):
+    if isinstance(library, str) or not _is_fit(mask):
         return None
+    height, width = mask.shape
+    # Four borders may turn at a corner of a pixel, and each hole takes two points more.
+    usual, most = max(mask.size // 2, _LEAST_ROOM), 6 * (height + 1) * (width + 1)
+    return _traced(library, mask, values, usual, usual // 4) or _traced(library, mask, values, most, mask.size)
+
+
+def _traced(
+    library: ctypes.CDLL, mask: npt.NDArray[np.uint8], values: Iterable[int], most_points: int, most_regions: int
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]] | None:
     mask = np.ascontiguousarray(mask)
-    room = max(mask.size // 2, _LEAST_ROOM)
-    points = np.empty((room, _POINT_INTS), np.int32)
-    found = np.empty((room // 4, _REGION_INTS), np.int32)
-    table, places = found.ctypes.data, points.ctypes.data
-    count = library.trace_regions(mask.ctypes.data, *mask.shape, _flags(values), places, room, table, len(found))
+    points = np.empty((most_points, _POINT_INTS), np.int32)
+    found = np.empty((most_regions, _REGION_INTS), np.int32)
+    room = (points.ctypes.data, most_points, found.ctypes.data, most_regions)
+    count = library.trace_regions(mask.ctypes.data, *mask.shape, _flags(values), *room)
     return None if count < 0 else (points, found[:count])
 
 
 def run_lengths(mask: npt.NDArray[np.uint8], values: Iterable[int]) -> dict[int, bytes] | None:
     """Value → compressed run lengths of where it is in a mask, (H, W), by rising value."""
     library = _library()
-    if isinstance(library, str):
+    if isinstance(library, str) or not _is_fit(mask):
         return None
     mask = np.ascontiguousarray(mask)
-    room = max(mask.size, _LEAST_ROOM)
-    text, classes = ctypes.create_string_buffer(room), (ctypes.c_int32 * (_LENGTHS_INTS * 256))()
-    count = library.run_lengths(mask.ctypes.data, *mask.shape, _flags(values), classes, text, room)
-    if count < 0:
-        return None
-    of_classes = classes[: _LENGTHS_INTS * count]
-    ends = of_classes[1::_LENGTHS_INTS]
-    written = ctypes.string_at(text, ends[-1] if ends else 0)
-    return {
-        value: written[start:end]
-        for value, start, end in zip(of_classes[::_LENGTHS_INTS], [0, *ends], ends, strict=False)
-    }
+    classes = (ctypes.c_int32 * (_LENGTHS_INTS * 256))()
+    # A run takes two numbers, each of them at most seven characters.
+    for room in (max(mask.size, _LEAST_ROOM), 14 * mask.size + 14 * 256):
+        text = np.empty(room, np.uint8)
+        place = text.ctypes.data
+        count = library.run_lengths(mask.ctypes.data, *mask.shape, _flags(values), classes, place, room)
+        if count >= 0:
+            of_classes = classes[: _LENGTHS_INTS * count]
+            ends = of_classes[1::_LENGTHS_INTS]
+            written = ctypes.string_at(place, ends[-1] if ends else 0)
+            starts = [0, *ends[:-1]]
+            return {v: written[a:b] for v, a, b in zip(of_classes[::_LENGTHS_INTS], starts, ends, strict=False)}
+    return None
+
+
+def _is_fit(mask: npt.NDArray[np.uint8]) -> bool:
+    return mask.dtype == np.uint8 and mask.ndim == 2 and 0 < mask.size <= _MOST_PIXELS
 
 
 def _flags(values: Iterable[int]) -> bytes:
     """Of each value that a mask can have, whether it is one of `values`."""
     flags = bytearray(256)
     for value in values:
-        flags[value] = 1
+        if 0 <= value < len(flags):
+            flags[value] = 1
     return bytes(flags)

@@ -132,7 +132,6 @@ def test_both_ways_give_the_same_bytes(seed: int, monkeypatch: pytest.MonkeyPatc
     noise = random.integers(0, 1 + random.integers(1, 6), (height, width)).astype(np.uint8)
     smooth = ndimage.gaussian_filter(random.normal(size=(height, width)), random.uniform(0.4, 2))
     levels = np.clip(5 * smooth + 2, 0, 255).astype(np.uint8)
-    assert tracing.trace_regions(levels, [0]) is not None
     for mask in (noise, levels, np.asfortranarray(levels), levels[::2, 1::2].copy(), levels[:, ::-1]):
         if not mask.size:
             continue
@@ -144,14 +143,28 @@ def test_both_ways_give_the_same_bytes(seed: int, monkeypatch: pytest.MonkeyPatc
 
 
 @needs_compiler
-def test_what_has_no_room_is_done_the_plain_way() -> None:
-    chessboard = (np.indices((300, 300)).sum(axis=0) % 2).astype(np.uint8)
-    assert tracing.trace_regions(chessboard, [1]) is None
-    [region] = regions(chessboard, [1])
-    assert region.pixels == chessboard.sum()
-    assert tracing.run_lengths(chessboard, [0, 1]) is None
-    for value, rle in encode_classes(chessboard, [0, 1]).items():
-        assert (coco_mask.decode(rle) == (chessboard == value)).all()
+@pytest.mark.parametrize("side", [3, 64, 300])
+def test_compiled_code_has_room_for_any_noise(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where pixels of two classes take turns, every one of them is a corner, a hole and a run."""
+    monkeypatch.setattr(regions_module, "_regions_by_opencv", None)
+    monkeypatch.setattr(runs_module, "_encoded_by_pycocotools", None)
+    places = np.indices((side, side))
+    turns = (places.sum(axis=0) % 2).astype(np.uint8)
+    holes = (places % 2).all(axis=0).astype(np.uint8)
+    noise = np.random.default_rng(side).integers(0, 256, (side, side)).astype(np.uint8)
+    for mask in (turns, holes, noise):
+        found = regions(mask, range(256))
+        assert sum(region.pixels for region in found) == mask.size
+        for value, rle in encode_classes(mask, range(256)).items():
+            assert (coco_mask.decode(rle) == (mask == value)).all()
+
+
+@pytest.mark.usefixtures("way")
+def test_values_that_no_mask_has_are_not_found() -> None:
+    mask = np.array([[255, 0], [1, 1]], np.uint8)
+    values = [1, 300, 1, -1, 255]
+    assert [(region.value, region.pixels) for region in regions(mask, values)] == [(1, 2), (255, 1)]
+    assert list(encode_classes(mask, values)) == [1, 255]
 
 
 @pytest.fixture
