@@ -141,7 +141,7 @@ def figures(
         scores = class_iou(said.masks, truth.masks, len(domain.parts))
         found["mean_iou"] = mean_known(scores)
         named = zip(domain.parts, scores, strict=True)
-        found["class_iou"] = {name: round(score or 0.0, 4) for name, score in named}
+        found["class_iou"] = {name: None if score is None else round(score, 4) for name, score in named}
     if said.keypoints is not None and truth.keypoints is not None:
         found["pck"] = mean_known(pck(said.keypoints, truth.keypoints, features.bundle.resolution))
         seen, right = (points[..., 2].astype(np.int64) for points in (said.keypoints, truth.keypoints))
@@ -213,6 +213,7 @@ def main() -> None:
         expected = {kind: value for kind, value in expected.items() if kind in KINDS}
         expected.get("segmentation", {}).pop("reliability", None)
     result = {
+        "bears": domain.name,
         "seeds": arguments.seeds,
         "kinds": arguments.kinds,
         "members": settings.members,

@@ -164,8 +164,9 @@ def _plan(
                     f"{name} {value} was asked for, but the generator to start from has {getattr(architecture, name)}; "
                     "leave it out"
                 )
-        usual = plan_for(architecture.resolution)
-        plan = replace(usual, architecture=architecture, settings=BEAR_PLAN.settings if bears else usual.settings)
+        plan = replace(plan_for(architecture.resolution), architecture=architecture)
+        if bears:
+            plan = replace(plan, settings=replace(plan.settings, mirror=True, augment="none"))
     else:
         plan = BEAR_PLAN if bears else plan_for(resolution or 64)
         at: dict[str, Any] = {} if resolution is None else {"resolution": resolution}

@@ -11,7 +11,7 @@ import structlog
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from service.ledger import Ledger
+from service.job_reader import JobReader
 from service.probe import Probe
 from service.queue import JobQueue, Waiting
 from service.records import JobState
@@ -36,7 +36,7 @@ class _OfRedis(NamedTuple):
 class Gauges(Collector):
     """The figures at the moment of a scrape. What Redis cannot be asked for is left out."""
 
-    def __init__(self, store: Store, ledger: Ledger, queue: JobQueue) -> None:
+    def __init__(self, store: Store, ledger: JobReader, queue: JobQueue) -> None:
         self._redis = Probe(lambda: _OfRedis(ledger.counts(), queue.workers(), queue.waiting()))
         self._store = Probe(lambda: answer_of(store))
 

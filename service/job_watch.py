@@ -12,8 +12,7 @@ import redis
 import structlog
 
 from service.job_events import JobHistory
-from service.job_reader import JobMissing
-from service.ledger import Ledger
+from service.job_reader import JobMissing, JobReader
 from service.records import JobRecord
 from service.stores.protocol import StoreUnavailable
 
@@ -42,7 +41,7 @@ class JobWatch:
     whoever waits has neither. An outage of Redis or the store lets all wait longer.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: JobReader) -> None:
         self._ledger = ledger
         self._watched: dict[str, _Watched] = {}
         self._looking: asyncio.Task[None] | None = None

@@ -69,7 +69,12 @@ def main() -> None:
         for name, images in (("generated", made), ("renders", exact.images)):
             save_png(arguments.pictures / f"generator-{name}.png", grid(images[:SHOWN], 16))
     mean_iou, accuracy = judges.check(exact)
-    about = {"images": count, "judge_mean_iou": round(mean_iou, 4), "judge_species_accuracy": round(accuracy, 4)}
+    about = {
+        "bears": domain.name,
+        "images": count,
+        "judge_mean_iou": round(mean_iou, 4),
+        "judge_species_accuracy": round(accuracy, 4),
+    }
     about |= {"seconds": round(time.perf_counter() - started, 1)}
     print(json.dumps(facts | about | {"device": describe_device(bundle.device)}))
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from benchmarks.quality.data import FULL_SEED, LabeledImages, rendered
 from benchmarks.quality.scoring import predict, score
 from benchmarks.quality.training import Budget, TrainedNet, train_net
-from models.bears import PLAIN, SPECIES, Domain
+from models.bears import SPECIES, Domain
 from models.device import training_precision
 from models.distances.statistics import FeatureStatistics, StatisticsBuilder
 from models.pictures import to_network
@@ -40,7 +40,7 @@ class Judges:
     names: tuple[str, ...]
 
     @staticmethod
-    def taught(renders: int, steps: int, side: int, domain: Domain = PLAIN) -> "Judges":
+    def taught(renders: int, steps: int, side: int, domain: Domain) -> "Judges":
         """Both, trained on as many exact renders for as many steps of 16 images."""
         lessons = rendered(range(FULL_SEED, FULL_SEED + renders), side, domain)
         budget = Budget(steps=steps, batch=16)

@@ -72,7 +72,7 @@ class Bench:
             quality = label_quality(self.bundle, self.domain, *codes, fit_seed)
             return {"mean_iou": np.array(quality.mean_iou), "each": quality.each}
 
-        facts = (*facts_of(lever), "labels", fit_seed)
+        facts = (*facts_of(lever), "labels", self.domain.name, fit_seed)
         kept = self._kept(made, facts, self.seeds.images.tobytes() + self.held_out.images.tobytes())
         return LabelQuality(float(kept["mean_iou"]), kept["each"].astype(np.float64))
 

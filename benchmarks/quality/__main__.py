@@ -102,7 +102,7 @@ def carry_out(arguments: argparse.Namespace) -> dict[str, Any]:
         drawn = (tables.segmentation_table, tables.classes_table, tables.kinds_table, tables.bars_table)
         told = [table(result) for table in drawn]
     result["command"] = command_of(arguments)
-    file = document.result_file(place.root, arguments.quick, arguments.ablation)
+    file = document.result_file(place.root, arguments.bears, arguments.quick, arguments.ablation)
     file.write_text(json.dumps(result, indent=2) + "\n")
     print("\n\n".join(told))
     return result
@@ -112,7 +112,7 @@ def main() -> None:
     """Do what was asked for; the exit status is 1 if any step failed."""
     arguments = parser_of(__doc__).parse_args()
     if arguments.write:
-        document.write(arguments.write, arguments.out, arguments.quick)
+        document.write(arguments.write, arguments.out, arguments.bears, arguments.quick)
         return
     with only_run_in(arguments.out):
         result = carry_out(arguments)

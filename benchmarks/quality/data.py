@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from models.bears import PLAIN, Domain
+from models.bears import Domain
 from models.fitting.seed_labels import StackedLabels
 
 TEST_SEED = 700_000
@@ -26,7 +26,7 @@ class LabeledImages:
         return len(self.images)
 
 
-def rendered(seeds: range, size: int, domain: Domain = PLAIN) -> LabeledImages:
+def rendered(seeds: range, size: int, domain: Domain) -> LabeledImages:
     """Bears with exact labels, of every kind."""
     made = domain.render(seeds, size)
     labels = StackedLabels(made.parts, made.keypoints, made.depth, made.species.astype(np.int64)[:, None])

@@ -21,7 +21,7 @@ _INTRODUCTION = """\
 
 A network that learns from generated samples is worth as much as it is right about real images. Here the same small
 networks learn from every source, for the same number of steps and with the same augmentation, and are tested on renders
-of toy bears, whose labels are exact. The sources:
+of toy bears, with accessories or without, whose labels are exact. The sources:
 
 - *the seeds alone*: a few exact renders.
 - *data set*: samples of a labeler that was fitted on those seeds, as a job delivers them.
@@ -75,18 +75,18 @@ def fill(page: str, sections: Mapping[str, str]) -> str:
     return _SECTION.sub(lambda m: f"{m[1]}{sections[m['name']]}\n{m[3]}" if m["name"] in sections else m[0], page)
 
 
-def write(page: Path, results: Path, quick: bool) -> None:
-    """Fill the page from the results of a folder, with pictures in `pictures/` beside it; a page that is not there is
-    begun.
+def write(page: Path, results: Path, bears: str, quick: bool) -> None:
+    """Fill the page from the results of a folder about these bears, with pictures in `pictures/` beside it; a page that
+    is not there is begun.
 
     Raises:
         FileNotFoundError: the folder has no results.
     """
     pictures = page.parent / "pictures"
-    result = json.loads(result_file(results, quick).read_text())
+    result = json.loads(result_file(results, bears, quick).read_text())
     sections = _of_run(result, pictures)
     for name in ABLATIONS:
-        file = result_file(results, quick, name)
+        file = result_file(results, bears, quick, name)
         if file.exists():
             ablation = json.loads(file.read_text())
             sections[f"{_prefix(ablation)}ablation-{name}"] = _of_ablation(ablation, pictures)
@@ -95,9 +95,9 @@ def write(page: Path, results: Path, quick: bool) -> None:
     page.write_text(fill(text, sections))
 
 
-def result_file(folder: Path, quick: bool, ablation: str | None = None) -> Path:
+def result_file(folder: Path, bears: str, quick: bool, ablation: str | None = None) -> Path:
     """Where the JSON object of a run, or of an ablation, is kept."""
-    return folder / f"{'quick' if quick else 'full'}{f'-{ablation}' if ablation else ''}.json"
+    return folder / f"{bears}-{'quick' if quick else 'full'}{f'-{ablation}' if ablation else ''}.json"
 
 
 def draw_run(result: Mapping[str, Any], pictures: Path) -> None:

@@ -13,9 +13,8 @@ from starlette.types import Receive, Scope, Send
 from service.accept import preferred
 from service.dependencies import JobId, LedgerDep, WatchDep
 from service.job_events import EXAMPLE, EventPage, JobEvent, JobHistory
-from service.job_reader import JobMissing
+from service.job_reader import JobMissing, JobReader
 from service.job_watch import JobWatch
-from service.ledger import Ledger
 from service.openapi import problems
 from service.problems import Complaint, invalid_request, not_acceptable, not_found
 from service.records import event_id, now
@@ -130,7 +129,7 @@ async def _stream(watch: JobWatch, history: JobHistory, start: int) -> AsyncGene
             history = news
 
 
-def _history(ledger: Ledger, job_id: str) -> JobHistory:
+def _history(ledger: JobReader, job_id: str) -> JobHistory:
     try:
         return JobHistory.of(ledger.history(job_id))
     except JobMissing:

@@ -9,8 +9,8 @@ from starlette.concurrency import run_in_threadpool
 
 from service.cancelling import cancel
 from service.dependencies import JobId, LedgerDep, QueueDep, StoreDep, WatchDep
-from service.job_reader import JobMissing
-from service.ledger import JobFinished, Ledger
+from service.job_reader import JobMissing, JobReader
+from service.ledger import JobFinished
 from service.openapi import problems
 from service.problems import Problem, not_found
 from service.queue import JobQueue
@@ -143,7 +143,7 @@ def _views(jobs: list[JobRecord], queue: JobQueue) -> list[JobView]:
     return [JobView.of(job, _NO_WORKER if forsaken and not job.state.is_terminal else None) for job in jobs]
 
 
-def find_job(ledger: Ledger, job_id: str) -> JobRecord:
+def find_job(ledger: JobReader, job_id: str) -> JobRecord:
     """The job, or 404."""
     try:
         return ledger.get(job_id)

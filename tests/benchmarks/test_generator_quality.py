@@ -10,7 +10,7 @@ import torch
 from benchmarks.generator_quality.comparison import Comparison, earth_moved, total_variation
 from benchmarks.generator_quality.judges import Judges, part_areas
 from benchmarks.quality.data import rendered
-from models.bears import PARTS, SPECIES
+from models.bears import PARTS, PLAIN, SPECIES
 
 SIDE = 64
 
@@ -36,8 +36,8 @@ def test_total_variation_is_one_for_what_has_nothing_in_common() -> None:
 
 def test_judges_tell_changed_images_from_renders() -> None:
     torch.set_num_threads(1)
-    judges = Judges.taught(48, 60, SIDE)
-    exact, others = (rendered(range(start, start + 64), SIDE) for start in (1, 1_001))
+    judges = Judges.taught(48, 60, SIDE, PLAIN)
+    exact, others = (rendered(range(start, start + 64), SIDE, PLAIN) for start in (1, 1_001))
     seen, other = judges.see(exact.images), judges.see(others.images)
     pandas_only = replace(seen, species=np.ones_like(seen.species))
     pale = replace(judges.see((exact.images // 2 + 127).astype(np.uint8)), species=pandas_only.species)

@@ -96,9 +96,9 @@ def test_a_tiny_plan_from_renders_to_the_page(
     assert 5 < result["inversion_psnr_db"] < 40
     assert set(result["class_iou"]["full"]) == set(domain.parts)
 
-    (tmp_path / "quick.json").write_text(json.dumps(result))
+    (tmp_path / f"{domain.name}-quick.json").write_text(json.dumps(result))
     page = tmp_path / "docs" / "quality.md"
-    document.write(page, tmp_path, quick=True)
+    document.write(page, tmp_path, domain.name, quick=True)
     assert tables.segmentation_table(result) in page.read_text() and "a machine" in page.read_text()
     for name in ("segmentation", "classes"):
         assert (page.parent / f"pictures/quality-{prefix}{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -111,7 +111,7 @@ def test_renders_that_are_kept_are_those_that_are_drawn(tmp_path: Path, monkeypa
     assert [step.count for step in kept.needs if isinstance(step, artefacts.RenderPart)] == [2, 2, 1]
     for part in kept.needs:
         part.make(place, lambda *_: None)
-    exact, found = rendered(range(TEST_SEED, TEST_SEED + 5), 16), kept.load(place, ("segmentation", "depth"))
+    exact, found = rendered(range(TEST_SEED, TEST_SEED + 5), 16, PLAIN), kept.load(place, ("segmentation", "depth"))
     assert np.array_equal(found.images, exact.images)
     assert np.array_equal(found.labels.masks, exact.labels.masks)  # type: ignore[arg-type]
     assert np.array_equal(found.labels.depth, exact.labels.depth)  # type: ignore[arg-type]
