@@ -65,4 +65,5 @@ def bar() -> Progress:
 
 def typed_command() -> str:
     """The command as typed, for a provenance."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    program = Path(sys.argv[0]).name
+    return shlex.join(["labelmint" if program == "__main__.py" else program, *sys.argv[1:]])

@@ -1,7 +1,9 @@
 """What is seen of long work where there is no terminal."""
 
 import io
+import sys
 
+import pytest
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
@@ -33,3 +35,9 @@ def test_a_terminal_shows_bars_alone() -> None:
 
 def test_commands_show_their_work_so() -> None:
     assert isinstance(progress.bar(), LoggedProgress)
+
+
+@pytest.mark.parametrize("program", ["/opt/env/bin/labelmint", "/opt/project/labelmint/__main__.py"])
+def test_a_command_is_told_as_it_can_be_typed_again(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [program, "generator", "train", "--out", "my run"])
+    assert progress.typed_command() == "labelmint generator train --out 'my run'"
