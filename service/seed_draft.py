@@ -10,7 +10,7 @@ from PIL import Image
 
 from service.depth_files import read_depth_npy, read_depth_png
 from service.fitting import fit_image, fit_labels, fit_points, plan_fitting
-from service.images import TURNED, ImageRefused, read_image, read_mask
+from service.images import read_image, read_mask
 from service.keypoint_files import Keypoints, check_points, listed
 from service.label_schema import IGNORED
 from service.problems import Complaint
@@ -20,6 +20,8 @@ from service.seed_depths import SeedDepth
 from service.seed_files import SeedFiles
 from service.seed_tables import Tables
 from service.uploads import UploadDamaged, UploadedFile, shown
+from untrusted.pictures import PictureRefused
+from untrusted.reading import TURNED
 
 _VALUES_LISTED = 5
 
@@ -105,7 +107,7 @@ def _read(file: UploadedFile | None, read: Callable[[BinaryIO], T], complaints: 
     try:
         with file.open() as stream:
             return read(stream)
-    except (ImageRefused, UploadDamaged) as error:
+    except (PictureRefused, UploadDamaged) as error:
         message, *remedy = error.args
         remedy = remedy or ["make the upload anew"]
         complaints.append(Complaint(file=shown(file.path), message=message, remedy=remedy[0]))

@@ -35,19 +35,19 @@ _END, _SCAN = 0xD9, 0xDA
 _REMEDY = "open it in an image viewer and save it anew"
 
 
-class PictureTooCostly(Exception):
-    """Decoding the file would cost far more than its pixels. `args` are what is wrong and what to do about it."""
+class PictureRefused(Exception):
+    """The file cannot be used as a picture. `args` are what is wrong and what to do about it."""
 
 
 def open_picture(data: bytes, formats: tuple[str, ...]) -> Image.Image:
     """The picture in a file's bytes, not decoded yet, if it is in one of Pillow's `formats`.
 
     Raises:
-        PictureTooCostly: more than `MAX_BYTES`, or a JPEG or PNG of more parts than a picture has.
+        PictureRefused: more than `MAX_BYTES`, or a JPEG or PNG of more parts than a picture has.
         Exception: whatever Pillow raises for bytes that are no picture.
     """
     if len(data) > MAX_BYTES:
-        raise PictureTooCostly(f"it is larger than {MAX_BYTES >> 20} MiB", "make it smaller, or save it as JPEG")
+        raise PictureRefused(f"it is larger than {MAX_BYTES >> 20} MiB", "make it smaller, or save it as JPEG")
     if data.startswith(_PNG):
         _check_png(data)
     elif data.startswith(_JPEG):
@@ -65,9 +65,9 @@ def _check_png(data: bytes) -> None:
         pixel_chunks += kind == b"IDAT"
         chunks += kind != b"IDAT"
         if chunks > MAX_CHUNKS:
-            raise PictureTooCostly(f"it has more than {MAX_CHUNKS} chunks beside its pixels", _REMEDY)
+            raise PictureRefused(f"it has more than {MAX_CHUNKS} chunks beside its pixels", _REMEDY)
         if pixel_chunks > MAX_PIXEL_CHUNKS:
-            raise PictureTooCostly(f"it has its pixels in more than {MAX_PIXEL_CHUNKS} chunks", _REMEDY)
+            raise PictureRefused(f"it has its pixels in more than {MAX_PIXEL_CHUNKS} chunks", _REMEDY)
         at += 12 + length
 
 
@@ -87,15 +87,15 @@ def _check_jpeg(data: bytes) -> None:
         segments += 1
         scans += kind == _SCAN
         if segments > MAX_SEGMENTS:
-            raise PictureTooCostly(f"it has more than {MAX_SEGMENTS} segments", _REMEDY)
+            raise PictureRefused(f"it has more than {MAX_SEGMENTS} segments", _REMEDY)
         if scans > MAX_SCANS:
-            raise PictureTooCostly(f"it has more than {MAX_SCANS} scans", f"{_REMEDY}, not as a progressive JPEG")
+            raise PictureRefused(f"it has more than {MAX_SCANS} scans", f"{_REMEDY}, not as a progressive JPEG")
     if not scans:
         _check_head(at, stray + len(data) - at)
 
 
 def _check_head(length: int, stray: int) -> None:
     if length > MAX_HEAD_BYTES:
-        raise PictureTooCostly(f"it has more than {MAX_HEAD_BYTES >> 20} MiB before its pixels", _REMEDY)
+        raise PictureRefused(f"it has more than {MAX_HEAD_BYTES >> 20} MiB before its pixels", _REMEDY)
     if stray > MAX_STRAY_BYTES:
-        raise PictureTooCostly(f"it has more than {MAX_STRAY_BYTES >> 10} KiB between its parts", _REMEDY)
+        raise PictureRefused(f"it has more than {MAX_STRAY_BYTES >> 10} KiB between its parts", _REMEDY)

@@ -14,10 +14,17 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from models.training.reading import Picture, PictureRefused, read_picture
 from models.training.sources import ImageSource, SourceRefused, open_source
+from untrusted.pictures import PictureRefused
+from untrusted.reading import Picture, read_picture
 
 Fit = Literal["crop", "random-crop", "stretch"]
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+"""Of pictures, by Pillow's names."""
+
+MAX_PIXELS = 64_000_000
+"""Of a picture, by its header."""
 
 MINIMUM = 100
 """Fewer images than this teach a generator nothing but themselves."""
@@ -198,7 +205,7 @@ class _Preparation:
     def take(self, name: str, files: ImageSource, out: BinaryIO) -> None:
         try:
             data = files.read(name)
-            picture = read_picture(data, self.resolution)
+            picture = read_picture(data, FORMATS, MAX_PIXELS, self.resolution)
             short = min(picture.size)
             if 2 * short < self.resolution:
                 raise PictureRefused(

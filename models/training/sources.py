@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from models.training.reading import PictureRefused
-from untrusted.pictures import MAX_BYTES
+from untrusted.pictures import MAX_BYTES, PictureRefused
 from untrusted.zips import DirectoryTooLarge, open_zip
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from service.depth_files import read_depth_png
-from service.images import ImageRefused, read_image, read_mask
+from service.images import read_image, read_mask
 from tests.costly_pictures import (
     jpeg,
     jpeg_of_scans,
@@ -19,6 +19,7 @@ from tests.costly_pictures import (
 )
 from tests.service.uploads import image_bytes, png
 from untrusted import pictures
+from untrusted.pictures import PictureRefused
 
 
 def image_of(data: bytes, max_pixels: int = 10_000) -> tuple[Image.Image, list[str]]:
@@ -38,11 +39,11 @@ def test_every_mode_becomes_rgb(mode: str) -> None:
     assert (image.mode, image.size) == ("RGB", (64, 64))
 
 
-def test_transparency_is_composited_over_white() -> None:
+def test_transparency_is_laid_over_white() -> None:
     layers = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
     layers.putpixel((0, 0), (255, 0, 0, 255))
     image, notes = image_of(png(layers))
-    assert notes == ["transparency was composited over white"]
+    assert notes == ["transparency was laid over white"]
     assert image.getpixel((0, 0)) == (255, 0, 0)
     assert image.getpixel((1, 1)) == (255, 255, 255)
 
@@ -68,7 +69,7 @@ def test_the_first_frame_of_a_phones_picture_is_taken() -> None:
 
 def test_pixels_are_counted_before_decoding() -> None:
     data = image_bytes((100, 101))
-    with pytest.raises(ImageRefused, match="100 x 101 pixels, more than 10000"):
+    with pytest.raises(PictureRefused, match="100 x 101 pixels, more than 10000"):
         image_of(data[:60])
 
 
@@ -111,14 +112,14 @@ def test_a_file_of_far_too_many_parts_is_refused_before_it_is_decoded(
     data: bytes, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(Image, "open")
-    with pytest.raises(ImageRefused, match=message) as refusal:
+    with pytest.raises(PictureRefused, match=message) as refusal:
         image_of(data)
     assert "save it anew" in refusal.value.args[1]
 
 
 def test_masks_and_depth_are_looked_through_as_well() -> None:
     for read in (read_mask, read_depth_png):
-        with pytest.raises(ImageRefused, match="more than 1000 chunks"):
+        with pytest.raises(PictureRefused, match="more than 1000 chunks"):
             read(io.BytesIO(png_of_chunks(1001)), 1000)
 
 
@@ -145,7 +146,7 @@ def test_the_bytes_of_a_file_are_limited(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("service.images.MAX_BYTES", 10_000)
     monkeypatch.setattr(pictures, "MAX_BYTES", 10_000)
     stream = io.BytesIO(data)
-    with pytest.raises(ImageRefused, match="it is larger than 0 MiB"):
+    with pytest.raises(PictureRefused, match="it is larger than 0 MiB"):
         read_image(stream, 10_000)
     assert stream.tell() == 10_001
 

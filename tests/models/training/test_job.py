@@ -144,7 +144,7 @@ def test_the_command_trains_says_what_it_left_out_and_goes_on(tmp_path: Path) ->
 
     done = run("--out", "run", "--kimg", "0.08", *shape.split(), *size.split())
     assert done.returncode == 0, done.stderr
-    assert "left out: bad.png: it is not a whole PNG, JPEG or WebP picture" in done.stderr
+    assert "left out: bad.png: it is not a whole PNG, JPEG or WebP image" in done.stderr
     assert "random-convnet-v1" in done.stderr or "inception-torchvision" in done.stderr
     load_generator(tmp_path / "run" / "weights.safetensors", torch.device("cpu"))
 
