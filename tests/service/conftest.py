@@ -9,9 +9,9 @@ import redis as redis_client
 
 from service import locks
 from service.ledger import Ledger
-from service.records import GeneratorRecord
+from service.records import GeneratorRecord, JobRecord
 from service.stores import FileStore
-from tests.service.jobs import make_generator
+from tests.service.jobs import make_generator, make_job
 from tests.service.processes import api_process
 
 LIMITS = {
@@ -36,6 +36,17 @@ def short_life(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     if thread is not None:
         thread.join(20)
         assert not thread.is_alive()
+
+
+@pytest.fixture
+def ledger(store: FileStore, redis: redis_client.Redis) -> Ledger:
+    return Ledger(store, redis, ttl_s=100)
+
+
+@pytest.fixture
+def job(ledger: Ledger) -> JobRecord:
+    """A job that the ledger has accepted."""
+    return ledger.accept(make_job())
 
 
 @pytest.fixture(scope="session")
