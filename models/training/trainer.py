@@ -29,7 +29,8 @@ LAZY_R1 = 16
 """The gradient penalty is taken every so many steps, and weighs as much more (StyleGAN2, section 4.1)."""
 
 LAZY_SCALE = LAZY_R1 / (LAZY_R1 + 1)
-"""Scales the discriminator's Adam for the extra steps of the penalty (StyleGAN2, appendix B)."""
+"""Scales the discriminator's Adam as published for a penalty in steps of its own (StyleGAN2, appendix B); here the
+penalty shares the step of the loss, so that this only lowers the rate by a seventeenth."""
 
 BEHIND = 0.12
 """At this share of the discriminator's rate learns a generator that began without its own one. The new discriminator
@@ -286,7 +287,7 @@ class Trainer:
             real, fake, penalty = self._step(step)
             r1 = r1 if penalty is None else penalty
             self.seconds = before + time.monotonic() - started
-            done = self.at_target
+            done = self.at_target or self._stopping
             if snapshot and (
                 done or self.shown // snapshot_images > (self.shown - self.settings.batch) // snapshot_images
             ):

@@ -332,6 +332,14 @@ def test_batches_are_in_range_and_mirrored_half_the_time() -> None:
     assert (straight[:, :, :, 0] == 1).all()
 
 
+def test_batches_are_in_no_order() -> None:
+    """The discriminator compares neighbours of a batch; those of a data set may be alike."""
+    levels = np.arange(256, dtype=np.uint8)[:, None, None, None].repeat(8, 1).repeat(8, 2).repeat(3, 3)
+    batch = draw_batch(levels, np.random.default_rng(0), 200, False, torch.device("cpu"))
+    rising = (batch[1:, 0, 0, 0] > batch[:-1, 0, 0, 0]).float().mean()
+    assert 0.4 < float(rising) < 0.6
+
+
 def test_training_bears_are_rendered_once(tmp_path: Path) -> None:
     first = render_training_bears(3, 16, tmp_path)
     stamp = first.path.stat().st_mtime_ns

@@ -158,6 +158,16 @@ def test_a_run_stops_when_asked(tmp_path: Path) -> None:
     assert trainer.shown == 40
 
 
+def test_a_run_stops_after_the_step_in_which_it_is_asked(tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path, SMALL, SETTINGS, colours(), "cpu")
+
+    def report(progress: TrainingProgress) -> None:
+        trainer.stop()
+
+    trainer.run(10_000, report, snapshot_images=5_000)
+    assert trainer.shown <= 2 * SETTINGS.batch
+
+
 def weights(network: torch.nn.Module) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in network.parameters()])
 
