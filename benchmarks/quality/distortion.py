@@ -42,7 +42,11 @@ class Strength:
 
 
 def distort(batch: Batch, strength: Strength, random: torch.Generator) -> Batch:
-    """A distorted copy. Pixels that come from outside the image are unknown to every label."""
+    """A distorted copy. Pixels that come from outside the image are unknown to every label.
+
+    To the same camera, what is twice as large is half as far away: depth is divided by what the image is zoomed by
+    (Yin et al., "Metric3D", ICCV 2023, section 3.1, there of resized images).
+    """
     images = batch.images
     count, side = len(images), images.shape[-1]
 
@@ -67,7 +71,7 @@ def distort(batch: Batch, strength: Strength, random: torch.Generator) -> Batch:
         masks = masks.long().masked_fill(outside, IGNORED)
     if batch.depth is not None:
         depth = F.grid_sample(batch.depth[:, None], places, "nearest", "border", align_corners=False)[:, 0]
-        depth = depth.masked_fill(outside, torch.nan)
+        depth = (depth / scale[:, None, None]).masked_fill(outside, torch.nan)
     if batch.keypoints is not None:
         points = _move_points(batch.keypoints, matrix, shift, flip, side)
     return Batch(_recolor(moved, strength, random), masks, points, depth, batch.attributes)
