@@ -252,6 +252,42 @@ class AnnotatedFit(Step):
         return {"fit_s": fitted.fit_s, "threads": torch.get_num_threads()}
 
 
+@dataclass(frozen=True)
+class AnnotatedData(Step):
+    """Random generated images, every one of them labeled by the annotator."""
+
+    BULKY = True
+
+    annotator: Annotator
+    count: int
+    draw: int
+
+    @property
+    def title(self) -> str:
+        """See `Step`."""
+        return f"annotate {self.count} images, draw {self.draw}"
+
+    @property
+    def needs(self) -> tuple[Step, ...]:
+        """See `Step`."""
+        return (self.annotator,)
+
+    def make(self, place: Place, report: Report) -> Facts:
+        """Draw and annotate, some at a time."""
+        bundle, parts = bundle_of(place.generator), []
+        for start in range(0, self.count, FEW):
+            many = min(FEW, self.count - start)
+            _, images = random_images(bundle, many, ANNOTATED_SEED + self.draw, start)
+            parts.append(LabeledImages(images, self.annotator.annotate(place, images)))
+            report(start + many, self.count)
+        place.fill(self, lambda folder: save_images(folder, joined(*parts)))
+        return {}
+
+    def load(self, place: Place, kinds: tuple[Kind, ...]) -> LabeledImages:
+        """Them; there are only masks."""
+        return load_images(place.folder(self), kinds)
+
+
 def _keep(fit: Step, place: Place, fitted: Fitted) -> None:
     place.fill(fit, lambda folder: fitted.labeler.save(folder / "labeler.safetensors"))
 

@@ -28,6 +28,8 @@ of toy bears, with accessories or without, whose labels are exact. The sources:
 - *data set and seeds*: every batch is drawn from both.
 - *DatasetGAN's way*: as many random generated images in place of the seeds, labeled by a network that learnt from many
   exact renders. This labeler needs no inversion, but somebody who labels generated images.
+- *annotated samples*: random generated images, every one of them labeled by that network: about the best that labels of
+  generated images can be.
 - *exact labels*: many exact renders, which is what more seeds could come to.
 """
 

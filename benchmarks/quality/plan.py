@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from benchmarks.quality.artefacts import AnnotatedFit, Annotator, DataSet, Renders, SeedFit, World
+from benchmarks.quality.artefacts import AnnotatedData, AnnotatedFit, Annotator, DataSet, Renders, SeedFit, World
 from benchmarks.quality.data import FULL_SEED, TEST_SEED
 from benchmarks.quality.nets import KINDS, Kind
 from benchmarks.quality.sources import Sampling
@@ -79,7 +79,7 @@ class Plan:
     def trial(self, world: World, kind: Kind, source: Source, count: int, draw: int) -> Trial:
         """The network of this place in the tables."""
 
-        def of(images: Renders | DataSet, seeds: int = count) -> Trial:
+        def of(images: Renders | DataSet | AnnotatedData, seeds: int = count) -> Trial:
             return Trial(kind, source, seeds, draw, images, self.test_set(world), self.budget)
 
         seeds, data = self.seeds(world, count, draw), self.sampled(self.seed_fit(world, count, draw), draw)
@@ -92,6 +92,8 @@ class Plan:
         if source == "datasetgan":
             baseline = replace(self.unchecked, members=BASELINE_MEMBERS)
             return of(self.sampled(AnnotatedFit(self.annotator(world), count, draw, baseline), draw))
+        if source == "annotated":
+            return of(AnnotatedData(self.annotator(world), self.sampling.count, draw), 0)
         return of(Renders(world, FULL_SEED, self.full), 0)
 
     def trials(self, world: World) -> list[Trial]:
@@ -106,6 +108,7 @@ class Plan:
                 kinds = ("segmentation", *self.others) if count == most else ("segmentation",)
                 found += [self.trial(world, kind, source, count, draw) for kind in kinds]
             found.append(self.trial(world, "segmentation", "datasetgan", count, draw))
+        found.append(self.trial(world, "segmentation", "annotated", 0, draw))
         return found + [self.trial(world, kind, "full", 0, draw) for kind in ("segmentation", *self.others)]
 
 
@@ -125,5 +128,6 @@ QUICK = Plan(
 
 def first_steps(trials: Sequence[Trial]) -> list[Annotator]:
     """What many trials wait for."""
-    fits = [trial.images.fit for trial in trials if isinstance(trial.images, DataSet)]
-    return list(dict.fromkeys(fit.annotator for fit in fits if isinstance(fit, AnnotatedFit)))
+    images = [trial.images for trial in trials]
+    made = [each.fit if isinstance(each, DataSet) else each for each in images]
+    return list(dict.fromkeys(each.annotator for each in made if isinstance(each, (AnnotatedFit, AnnotatedData))))

@@ -7,14 +7,15 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.quality.tables import SOURCE_NAMES
-from benchmarks.quality.trial import SOURCES
+from benchmarks.quality.tables import SOURCE_NAMES, images_of
+from benchmarks.quality.trial import SEEDLESS, SOURCES
 
 COLORS = {
     "seeds": "#7f8c8d",
     "handsoff": "#2e86de",
     "handsoff_plus_seeds": "#16a085",
     "datasetgan": "#e67e22",
+    "annotated": "#8e44ad",
     "full": "#2c3e50",
 }
 SIZE = (6.4, 4.0)
@@ -36,19 +37,20 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def curves(result: Mapping[str, Any], path: Path) -> None:
-    """mIoU against the number of seeds, a line for each source, with the spread over the draws; full supervision as a
-    level line."""
+    """mIoU against the number of seeds, a line for each source, with the spread over the draws; a level one for those
+    without seeds."""
     figure, axes = _axes("segmentation: mean IoU on exact renders")
     counts = result["settings"]["counts"]
-    for source in (source for source in SOURCES if source != "full"):
+    for source in (source for source in SOURCES if source not in SEEDLESS):
         means, spreads = result["segmentation"][source], result["spread"][source]
         points = [(n, means[str(n)], spreads[str(n)]) for n in counts if means[str(n)] is not None]
         if points:
             x, y, error = zip(*points, strict=True)
             axes.errorbar(x, y, error, marker="o", capsize=3, color=COLORS[source], label=SOURCE_NAMES[source])
-    if (full := result["segmentation"]["full"]) is not None:
-        label = f"{result['settings']['full']:,} {SOURCE_NAMES['full']}"
-        axes.axhline(full, color=COLORS["full"], linestyle="--", linewidth=1, label=label)
+    for source in SEEDLESS:
+        if (mean := result["segmentation"][source]) is not None:
+            label = f"{images_of(source, result)} {SOURCE_NAMES[source]}"
+            axes.axhline(mean, color=COLORS[source], linestyle="--", linewidth=1, label=label)
     axes.set_xscale("log")
     axes.set_xticks(counts, [str(n) for n in counts])
     axes.minorticks_off()

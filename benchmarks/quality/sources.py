@@ -86,7 +86,7 @@ def fit_seeds(
     inverted = time.perf_counter()
     included = [float(psnr) >= settings.min_psnr_db for psnr in found.psnr_db]
     layout = layout_of(seeds.labels, domain)
-    learnt = learn(bundle, found.codes, seeds.labels, included, layout, settings, report, twins)
+    learnt = learn(bundle, found.codes, seeds.labels, included, layout, settings, report, twins, found.misfit)
     return Fitted(learnt.labeler, found, time.perf_counter() - inverted, inverted - started)
 
 
@@ -106,10 +106,11 @@ def fit_codes(
 
 @torch.inference_mode()
 def random_images(
-    bundle: GeneratorBundle, count: int, seed: int
+    bundle: GeneratorBundle, count: int, seed: int, first: int = 0
 ) -> tuple[torch.Tensor, np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
-    """Codes (N, num_ws, w_dim) and images uint8 (N, R, R, 3) of random samples, for someone to annotate."""
-    z = np.stack([latent(seed, index, 0, bundle.generator.architecture.z_dim) for index in range(count)])
+    """Codes (N, num_ws, w_dim) and images uint8 (N, R, R, 3) of random samples, from the one with index `first`, for
+    someone to annotate."""
+    z = np.stack([latent(seed, first + index, 0, bundle.generator.architecture.z_dim) for index in range(count)])
     codes = bundle.generator.broadcast(bundle.generator.mapping(torch.from_numpy(z)))
     return codes, to_uint8(bundle.generator.synthesis(codes)[0])
 

@@ -10,7 +10,7 @@ from benchmarks.quality.artefacts import World
 from benchmarks.quality.nets import Kind
 from benchmarks.quality.plan import Plan
 from benchmarks.quality.record import Record
-from benchmarks.quality.trial import SOURCES, Source
+from benchmarks.quality.trial import SEEDLESS, SOURCES, Source
 
 FIGURES: dict[Kind, tuple[str, ...]] = {
     "keypoints": ("pck",),
@@ -32,7 +32,7 @@ LEAST = {"keypoints_pck": 0.9, "class_accuracy": 0.97}
 MOST = {"depth_abs_rel": 0.05, "fit_s": 60.0}
 
 OURS: tuple[Source, ...] = ("handsoff", "handsoff_plus_seeds")
-SEGMENTATION_SOURCES: tuple[Source, ...] = tuple(source for source in SOURCES if source != "full")
+SEEDED: tuple[Source, ...] = tuple(source for source in SOURCES if source not in SEEDLESS)
 
 
 @dataclass(frozen=True)
@@ -78,22 +78,22 @@ class Figures:
 def summary(plan: Plan, world: World, record: Record) -> dict[str, Any]:
     """The object; None for what is not done.
 
-    `segmentation` and `spread`: mIoU by source and number of seeds. `class_iou`: by source and class, for the most
-    seeds. Then the figures of the other kinds as delivered, and `kinds`, the same for every source; what inversion and
-    fit took; `bars` and `settings`.
+    `segmentation` and `spread`: mIoU by source and number of seeds, one figure for sources without seeds. `class_iou`:
+    by source and class, for the most seeds. Then the figures of the other kinds as delivered, and `kinds`, the same for
+    every source; what inversion and fit took; `bars` and `settings`.
     """
     figures, most = Figures(plan, world, record), max(plan.counts)
     by_count = {
         source: {str(count): figures.over("segmentation", source, count, "mean_iou") for count in plan.counts}
-        for source in SEGMENTATION_SOURCES
+        for source in SEEDED
     }
-    full = figures.over("segmentation", "full", 0, "mean_iou")
+    once = {source: figures.over("segmentation", source, 0, "mean_iou") for source in SEEDLESS}
     kinds = _kinds(figures, most)
     found: dict[str, Any] = {
         "segmentation": {source: {n: o.mean for n, o in row.items()} for source, row in by_count.items()}
-        | {"full": full.mean},
+        | {source: over.mean for source, over in once.items()},
         "spread": {source: {n: o.spread for n, o in row.items()} for source, row in by_count.items()}
-        | {"full": full.spread},
+        | {source: over.spread for source, over in once.items()},
         "class_iou": {
             source: {name: over.mean for name, over in figures.classes(source, most).items()} for source in SOURCES
         },

@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from benchmarks.quality.trial import SOURCES
+from benchmarks.quality.trial import SEEDLESS, SOURCES, Source
 
 SOURCE_NAMES = {
     "seeds": "the seeds alone",
     "handsoff": "data set",
     "handsoff_plus_seeds": "data set and seeds",
     "datasetgan": "DatasetGAN's way",
+    "annotated": "annotated samples",
     "full": "exact labels",
 }
 
@@ -46,13 +47,18 @@ def segmentation_table(result: Mapping[str, Any]) -> str:
     rows = [
         [SOURCE_NAMES[source], *(figure(means[source][n], spreads[source][n]) for n in counts)]
         for source in SOURCES
-        if source != "full"
+        if source not in SEEDLESS
     ]
-    full = figure(means["full"], spreads["full"])
-    return markdown(
-        ["mIoU", *(f"{n} seeds" for n in counts)],
-        [*rows, [f"{result['settings']['full']:,} {SOURCE_NAMES['full']}", *(full for _ in counts)]],
-    )
+    for source in SEEDLESS:
+        always = figure(means[source], spreads[source])
+        rows.append([f"{images_of(source, result)} {SOURCE_NAMES[source]}", *(always for _ in counts)])
+    return markdown(["mIoU", *(f"{n} seeds" for n in counts)], rows)
+
+
+def images_of(source: Source, result: Mapping[str, Any]) -> str:
+    """How many images a source without seeds has."""
+    settings = result["settings"]
+    return f"{settings['full'] if source == 'full' else settings['sampling']['count']:,}"
 
 
 def classes_table(result: Mapping[str, Any]) -> str:
@@ -64,7 +70,7 @@ def classes_table(result: Mapping[str, Any]) -> str:
 
 def kinds_table(result: Mapping[str, Any]) -> str:
     """The figures of the other kinds: a row for each, a column for each source, for the most seeds."""
-    sources = [source for source in SOURCES if source != "datasetgan"]
+    sources = [source for source in SOURCES if source in next(iter(result["kinds"].values()))]
     rows = [
         [FIGURE_NAMES[name], *(figure(row[source]["mean"], row[source]["spread"]) for source in sources)]
         for name, row in result["kinds"].items()

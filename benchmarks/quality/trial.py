@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from benchmarks.quality.artefacts import DataSet, Renders
+from benchmarks.quality.artefacts import AnnotatedData, DataSet, Renders
 from benchmarks.quality.data import LabeledImages
 from benchmarks.quality.nets import Kind
 from benchmarks.quality.scoring import score
@@ -11,14 +11,16 @@ from benchmarks.quality.steps import Facts, Place, Report, Step
 from benchmarks.quality.training import Budget, Mixture, train_net
 from models.bears import SPECIES
 
-Source = Literal["seeds", "handsoff", "handsoff_plus_seeds", "datasetgan", "full"]
+Source = Literal["seeds", "handsoff", "handsoff_plus_seeds", "datasetgan", "annotated", "full"]
 SOURCES: tuple[Source, ...] = get_args(Source)
+SEEDLESS: tuple[Source, ...] = ("annotated", "full")
+"""These know no seeds: the same network stands for every number of them."""
 
 
 @dataclass(frozen=True)
 class Trial(Step):
-    """source, seeds, draw: what it stands for in tables; seeds is 0 for `full`. images: to learn from. extra: seeds
-    that take such a share of every batch as `Mixture` has it, or None. draw also seeds the network."""
+    """source, seeds, draw: what it stands for in tables; seeds is 0 for the seedless. images: to learn from. extra:
+    seeds that take such a share of every batch as `Mixture` has it, or None. draw also seeds the network."""
 
     KEEPS = False
 
@@ -26,7 +28,7 @@ class Trial(Step):
     source: Source
     seeds: int
     draw: int
-    images: Renders | DataSet
+    images: Renders | DataSet | AnnotatedData
     test: Renders
     budget: Budget
     extra: Renders | None = None
@@ -41,7 +43,7 @@ class Trial(Step):
     @property
     def needs(self) -> tuple[Step, ...]:
         """See `Step`."""
-        images = (self.images,) if isinstance(self.images, DataSet) else self.images.needs
+        images = self.images.needs if isinstance(self.images, Renders) else (self.images,)
         return (*images, *self.test.needs)
 
     def make(self, place: Place, report: Report) -> Facts:

@@ -21,7 +21,7 @@ from benchmarks.quality.sources import Sampling
 from benchmarks.quality.steps import Place, digest
 from benchmarks.quality.summary import bars, summary
 from benchmarks.quality.training import Budget
-from benchmarks.quality.trial import SOURCES, Trial
+from benchmarks.quality.trial import SEEDLESS, SOURCES, Trial
 from models.bears import DRESSED, PARTS, PLAIN, Domain
 from models.bundled import bundled_folders
 from models.fitting import FitSettings
@@ -86,7 +86,7 @@ def test_a_tiny_plan_from_renders_to_the_page(
     )
     for name in ("segmentation", "spread"):
         assert set(result[name]) == set(SOURCES)
-        assert all(set(row) == {"3"} for source, row in result[name].items() if source != "full")
+        assert all(set(row) == {"3"} for source, row in result[name].items() if source not in SEEDLESS)
     assert 0 <= result["segmentation"]["handsoff"]["3"] <= 1 and 0 <= result["segmentation"]["full"] <= 1
     assert set(result["kinds"]) == {"keypoints_pck", "depth_abs_rel", "depth_rmse", "class_accuracy"}
     for name, row in result["kinds"].items():
@@ -140,7 +140,7 @@ def test_the_full_plan_is_what_was_asked_for() -> None:
     segmentation = [trial for trial in trials if trial.kind == "segmentation"]
     for source in SOURCES:
         counts = {trial.seeds for trial in segmentation if trial.source == source}
-        assert counts == ({0} if source == "full" else {5, 16, 50})
+        assert counts == ({0} if source in SEEDLESS else {5, 16, 50})
     others = [trial for trial in trials if trial.kind != "segmentation"]
     assert {trial.seeds for trial in others} == {0, 50} and {trial.draw for trial in others} == {0, 1, 2}
     assert {trial.source for trial in others} == {"seeds", "handsoff", "handsoff_plus_seeds", "full"}
@@ -160,9 +160,10 @@ def test_a_changed_setting_changes_the_trials_that_depend_on_it() -> None:
 
     every = set(SOURCES)
     assert changed(replace(TINY, budget=Budget(steps=9, batch=2))) == every
-    assert changed(replace(TINY, sampling=Sampling(count=7))) == {"handsoff", "handsoff_plus_seeds", "datasetgan"}
+    generated = {"handsoff", "handsoff_plus_seeds", "datasetgan", "annotated"}
+    assert changed(replace(TINY, sampling=Sampling(count=7))) == generated
     assert changed(replace(TINY, seeds_shares=(0.25, 0.25))) == {"handsoff_plus_seeds"}
-    assert changed(replace(TINY, annotated=5)) == {"datasetgan"}
+    assert changed(replace(TINY, annotated=5)) == {"datasetgan", "annotated"}
     assert changed(replace(TINY, upsampling="nearest")) == {"handsoff", "handsoff_plus_seeds"}
     assert changed(replace(TINY, full=5)) == {"full"}
 
