@@ -80,6 +80,12 @@ def blobs(count: int, resolution: int, classes: int, seed: int) -> StackedLabels
     return StackedLabels(torch.stack(masks).to(torch.uint8).numpy(), None, None, None)
 
 
+def misfit_of(labels: StackedLabels, seed: int) -> Tensor:
+    """As of reconstructions, random for each pixel of the masks."""
+    assert labels.masks is not None
+    return torch.rand(labels.masks.shape, generator=torch.Generator().manual_seed(seed))
+
+
 def settings_of(arguments: argparse.Namespace) -> FitSettings:
     """As the service fits, or with fewer steps and pilot samples."""
     usual = FitSettings()
@@ -100,10 +106,11 @@ def fit_here(arguments: argparse.Namespace) -> None:
     twins = None
     if arguments.twins:
         labels = blobs(count, arguments.resolution, classes, 2)
-        twins = Twins(random_codes(bundle, count, 2), labels, torch.ones(count, dtype=torch.bool), psnr_db=0.0)
+        usable = torch.ones(count, dtype=torch.bool)
+        twins = Twins(random_codes(bundle, count, 2), misfit_of(labels, 3), labels, usable, psnr_db=0.0)
     loaded_mb, pace, started = peak_mb(), Pace(device), time.perf_counter()
     codes = random_codes(bundle, count, 1)
-    learnt = learn(bundle, codes, truth, [True] * count, layout, settings, pace.note, twins)
+    learnt = learn(bundle, codes, truth, [True] * count, layout, settings, pace.note, twins, misfit_of(truth, 4))
     assert learnt.held_out is not None
     held_out_figures(learnt.held_out, truth.rows(learnt.held_out.rows.tolist()), names_of(classes), bundle.resolution)
     seconds = time.perf_counter() - started

@@ -64,10 +64,12 @@ def arguments_of() -> argparse.Namespace:
 
 def inverted(bundle: GeneratorBundle, renders: Renders, settings: FitSettings, cache: Path | None) -> Inversions:
     """The renders' inversions, from the folder if they are there."""
-    weights = next(bundle.generator.parameters()).detach().cpu().numpy().tobytes()
-    facts = repr((settings.refinement, settings.lpips_backbone)).encode()
-    key = hashlib.sha256(weights + facts + renders.images.tobytes()).hexdigest()[:16]
-    path = cache / f"inversions-{key}.npz" if cache else None
+    key = hashlib.sha256(repr((settings.refinement, settings.fingerprint()["lpips_weights"])).encode())
+    for network in (bundle.generator, bundle.encoder):
+        for tensor in network.state_dict().values() if network else ():
+            key.update(tensor.cpu().numpy().tobytes())
+    key.update(renders.images.tobytes())
+    path = cache / f"inversions-{key.hexdigest()[:16]}.npz" if cache else None
     if path is not None and path.exists():
         with np.load(path) as kept:
             return Inversions(**{name: _value(kept[name]) for name in kept.files})
@@ -200,7 +202,7 @@ def main() -> None:
     truth, layout = truth_of(seeds, arguments.kinds), layout_of(seeds, arguments.kinds, domain)
     included = [float(psnr) >= settings.min_psnr_db for psnr in codes.psnr_db]
     started, worked = time.perf_counter(), time.process_time()
-    learnt = learn(bundle, codes.codes, truth, included, layout, settings, lambda *_: None, twins)
+    learnt = learn(bundle, codes.codes, truth, included, layout, settings, lambda *_: None, twins, codes.misfit)
     fit_s, fit_cpu_s = time.perf_counter() - started, time.process_time() - worked
     features, right = SeedFeatures(bundle, found.codes), truth_of(held_out, arguments.kinds)
     said, quality = figures(learnt.labeler, features, right, domain)

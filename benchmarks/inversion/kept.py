@@ -11,11 +11,11 @@ import numpy.typing as npt
 import torch
 
 from benchmarks.inversion.levers import Lever
-from benchmarks.inversion.quality import LabelQuality, label_quality
+from benchmarks.inversion.quality import FIT, LabelQuality, label_quality
 from benchmarks.inversion.search import encoder_of, inverted
 from models.bears import Domain, Renders
 from models.bundle import GeneratorBundle
-from models.inversion.perceptual import PerceptualDistance
+from models.inversion.perceptual import PerceptualDistance, find_backbone_weights
 from models.inversion.refinement import Inversions, measure
 from models.pictures import to_network
 
@@ -68,11 +68,11 @@ class Bench:
 
     def _labels(self, lever: Lever, seeds: Inversions, found: Inversions, fit_seed: int) -> LabelQuality:
         def made() -> Arrays:
-            codes = (self.seeds, seeds.codes, self.held_out, found.codes)
-            quality = label_quality(self.bundle, self.domain, *codes, fit_seed)
+            both = (self.seeds, seeds, self.held_out, found)
+            quality = label_quality(self.bundle, self.domain, *both, fit_seed)
             return {"mean_iou": np.array(quality.mean_iou), "each": quality.each}
 
-        facts = (*facts_of(lever), "labels", self.domain.name, fit_seed)
+        facts = (*facts_of(lever), "labels", FIT, self.domain.name, fit_seed)
         kept = self._kept(made, facts, self.seeds.images.tobytes() + self.held_out.images.tobytes())
         return LabelQuality(float(kept["mean_iou"]), kept["each"].astype(np.float64))
 
@@ -93,5 +93,6 @@ class Bench:
 
 
 def facts_of(lever: Lever) -> tuple[object, ...]:
-    """What of a lever decides its codes: all but its name."""
-    return (lever.refinement, lever.backbone, lever.start, lever.starts, lever.shared_share)
+    """What of a lever decides its codes: all but its name, and whose features its LPIPS compares."""
+    trained = find_backbone_weights(lever.backbone) is not None
+    return (lever.refinement, lever.backbone, trained, lever.start, lever.starts, lever.shared_share)

@@ -14,6 +14,7 @@ from models.bundle import GeneratorBundle
 from models.fitting.advice import advice
 from models.fitting.cross_validation import HeldOut, cross_validate, fold_count
 from models.fitting.lattice import Lattice
+from models.fitting.misfit import without_misfits
 from models.fitting.pilots import draw_pilots, pilot_batches
 from models.fitting.report import examples, held_out_figures, image_figures, number
 from models.fitting.seed_features import PooledFeatures, SeedFeatures, at_once
@@ -97,7 +98,17 @@ def fit(
     )
     inverted = time.monotonic()
     included = _included(inversions, settings, forced or [False] * len(images))
-    learnt = learn(bundle, inversions.codes, truth, included, layout, settings, lambda *d: progress("fit", *d), twins)
+    learnt = learn(
+        bundle,
+        inversions.codes,
+        truth,
+        included,
+        layout,
+        settings,
+        lambda *done: progress("fit", *done),
+        twins,
+        inversions.misfit,
+    )
     report = {
         "perceptual": {"backbone": perceptual.backbone, "weights": perceptual.source},
         "seeds": _seed_rows(bundle, inversions, learnt, truth, included, forced, names, settings),
@@ -160,6 +171,7 @@ def learn(
     settings: FitSettings,
     report: Callable[[int, int], None],
     twins: Twins | None = None,
+    misfit: Tensor | None = None,
 ) -> Learnt:
     """What follows the inversion: train, cross-validate, draw pilot samples, and label the seeds.
 
@@ -167,6 +179,7 @@ def learn(
         codes: (N, num_ws, w_dim). truth, included: of each of them.
         report: called with what is done and what there is in all; a batch of pilot samples counts as one step.
         twins: of these seeds, to learn from as well.
+        misfit: (N, H, W), of the reconstructions of the seeds; None if the codes are exact.
     """
     rows = torch.tensor([index for index, inside in enumerate(included) if inside])
     checked = settings.steps + settings.fold_steps * fold_count(len(rows), settings)
@@ -180,11 +193,14 @@ def learn(
     seeds = len(codes)
     if twins is not None:
         codes, truth = torch.cat([codes, twins.codes]), truth.followed_by(twins.labels)
+        misfit = None if misfit is None else torch.cat([misfit, twins.misfit])
     features = SeedFeatures(bundle, codes, _lattice(bundle, len(codes), settings))
     says_of_images = layout.points or layout.attributes
     images = PooledFeatures.of(features, RANDOM_IMAGES, settings.seed) if says_of_images else None
-    tensors = truth.tensors(bundle.device)
     learnt_from = rows if twins is None else twins.rows_with(rows)
+    if misfit is not None:
+        truth = without_misfits(truth, misfit.cpu().numpy(), learnt_from.tolist(), settings.misfit_share)
+    tensors = truth.tensors(bundle.device)
     labeler = train_labeler(features, tensors, learnt_from, layout, images, settings, lambda done: report(done, total))
     lap("fit")
     held_out = cross_validate(

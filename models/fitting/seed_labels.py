@@ -102,7 +102,7 @@ class StackedLabels:
             return None if values is None else torch.from_numpy(values).to(device, dtype)
 
         return LabelTensors(
-            tensor(self.masks, torch.long),
+            tensor(self.masks, torch.uint8),
             tensor(self.keypoints, torch.float32),
             tensor(self.depth, torch.float32),
             tensor(self.attributes, torch.long),
@@ -111,7 +111,7 @@ class StackedLabels:
 
 @dataclass(frozen=True)
 class LabelTensors:
-    """masks: int64 (N, H, W). keypoints: float32 (N, P, 3). depth: float32 (N, H, W). attributes: int64 (N, A)."""
+    """masks: uint8 (N, H, W). keypoints: float32 (N, P, 3). depth: float32 (N, H, W). attributes: int64 (N, A)."""
 
     masks: Tensor | None
     keypoints: Tensor | None

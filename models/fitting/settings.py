@@ -17,9 +17,10 @@ class FitSettings:
     keypoint_weight, depth_weight: of their losses beside the segmentation's. image_steps, image_rate, image_decay,
     image_noise: steps, learning rate, weight decay and noise on standardised features of the heads for whole images.
     folds, fold_steps: of the cross-validation, 0 folds for none. min_psnr_db: a seed whose reconstruction is worse
-    does not enter the fit. flip: learn from flipped seeds as well, where labels and generator allow. pilots:
-    truncation → random samples whose uncertainty is measured. lpips_backbone, lpips_weights: see
-    `PerceptualDistance`; the path does not enter the fingerprint."""
+    does not enter the fit. misfit_share: of the seeds' pixels, those that are rebuilt worst, whose masks and depth are
+    not learnt from. flip: learn from flipped seeds as well, where labels and generator allow. pilots: truncation →
+    random samples whose uncertainty is measured. lpips_backbone, lpips_weights: see `PerceptualDistance`; the path does
+    not enter the fingerprint."""
 
     members: int = 3
     hidden: tuple[int, ...] = (24,)
@@ -38,6 +39,7 @@ class FitSettings:
     folds: int = 4
     fold_steps: int = 150
     min_psnr_db: float = 16.0
+    misfit_share: float = 0.02
     flip: bool = True
     pilots: tuple[tuple[float, int], ...] = ((0.4, 128), (0.7, 128), (1.0, 768))
     refinement: RefinementSettings = field(default_factory=RefinementSettings)

@@ -154,7 +154,7 @@ def _seen(shape: torch.Size, settings: FitSettings, random: torch.Generator, dev
 
 def _class_loss(logits: Tensor, masks: Tensor, settings: FitSettings, random: torch.Generator) -> Tensor:
     """Cross-entropy over the pixels that are not ignored."""
-    truth = masks.repeat_interleave(logits.shape[1], dim=0)
+    truth = masks.long().repeat_interleave(logits.shape[1], dim=0)
     truth = truth.masked_fill(~_seen(truth.shape, settings, random, truth.device), IGNORED)
     total = F.cross_entropy(logits.flatten(0, 1), truth, ignore_index=IGNORED, reduction="sum")
     # The sum over the count: a mean over no pixel, as of seeds that are all "ignore", would be NaN.

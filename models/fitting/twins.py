@@ -19,10 +19,11 @@ TOLERANCE_DB = 1.0
 
 @dataclass(frozen=True)
 class Twins:
-    """The flipped seeds of N seeds. codes: (N, num_ws, w_dim). labels: of each. usable: bool (N,), which are learnt
-    from. psnr_db: mean of their reconstructions."""
+    """The flipped seeds of N seeds. codes: (N, num_ws, w_dim). misfit: (N, H, W), of their reconstructions. labels: of
+    each. usable: bool (N,), which are learnt from. psnr_db: mean of their reconstructions."""
 
     codes: Tensor
+    misfit: Tensor
     labels: StackedLabels
     usable: Tensor
     psnr_db: float
@@ -43,7 +44,7 @@ def twins_of(flipped: Inversions, straight: Inversions, labels: StackedLabels, l
     mean = float(flipped.psnr_db.mean())
     symmetric = mean >= float(straight.psnr_db.mean()) - TOLERANCE_DB
     usable = (flipped.psnr_db >= least_psnr_db).cpu() & symmetric
-    return Twins(flipped.codes, labels, usable, mean)
+    return Twins(flipped.codes, flipped.misfit, labels, usable, mean)
 
 
 def flipped_labels(labels: StackedLabels, mirror: LabelMirror, width: int) -> StackedLabels:

@@ -31,8 +31,8 @@ class LatentStatistics:
     whiten: Tensor
 
     def p_norm(self, codes: Tensor) -> Tensor:
-        """How far codes lie from random samples: the mean square of their whitened P coordinates, about 1
-        on average for random w.
+        """How far codes lie from random samples: the mean square of their whitened P coordinates. On average 1 for
+        random w, less where some directions hardly vary: those are whitened by more than they vary.
 
         Args:
             codes: (..., w_dim).

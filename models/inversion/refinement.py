@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from models.bundle import GeneratorBundle
@@ -46,12 +47,13 @@ class RefinementSettings:
 
 @dataclass(frozen=True)
 class Inversions:
-    """codes: (N, num_ws, w_dim) float32. reconstructions: (N, 3, R, R) float32, clamped to [-1, 1]. lpips, psnr_db,
-    p_norm: (N,) float32; p_norm is 1.0 on average for random samples. steps: the fewest that any image was refined for,
-    0 for codes that were not."""
+    """codes: (N, num_ws, w_dim) float32. reconstructions: (N, 3, R, R) float32, clamped to [-1, 1]. misfit:
+    (N, R, R) float32, see `misfit`. lpips, psnr_db, p_norm: (N,) float32, see `LatentStatistics.p_norm`.
+    steps: the fewest that any image was refined for, 0 for codes that were not."""
 
     codes: Tensor
     reconstructions: Tensor
+    misfit: Tensor
     lpips: Tensor
     psnr_db: Tensor
     p_norm: Tensor
@@ -66,6 +68,13 @@ class Inversions:
 def psnr_db(a: Tensor, b: Tensor) -> Tensor:
     """Peak signal-to-noise ratio (B,) in dB of images (B, 3, R, R) whose values span [-1, 1]."""
     return 10 * torch.log10(4 / (a - b).square().mean(dim=(1, 2, 3)).clamp(min=1e-10))
+
+
+def misfit(a: Tensor, b: Tensor) -> Tensor:
+    """How far images (B, 3, R, R) are apart around each pixel: (B, R, R), the root of the mean squared difference over
+    its three by three neighbours and colours."""
+    squares = (a - b).square().mean(dim=1, keepdim=True)
+    return F.avg_pool2d(squares, 3, stride=1, padding=1, count_include_pad=False)[:, 0].sqrt()
 
 
 def rate(step: int, steps: int) -> float:
@@ -163,8 +172,6 @@ def measure(bundle: GeneratorBundle, perceptual: PerceptualDistance, images: Ten
     parts, size = [], bundle.generator.at_once(16)
     for target, code in zip(images.split(size), codes.split(size), strict=True):
         again = bundle.generator.synthesis(code)[0].clamp_(-1, 1)
-        parts.append(
-            (again, perceptual(again, target), psnr_db(again, target), bundle.latents.p_norm(code).mean(dim=1))
-        )
-    again, distance, psnr, p_norm = (torch.cat(column) for column in zip(*parts, strict=True))
-    return Inversions(codes, again, distance, psnr, p_norm)
+        p_norm = bundle.latents.p_norm(code).mean(dim=1)
+        parts.append((again, misfit(again, target), perceptual(again, target), psnr_db(again, target), p_norm))
+    return Inversions(codes, *(torch.cat(column) for column in zip(*parts, strict=True)))

@@ -2,6 +2,7 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ from models.inversion import refinement
 from models.inversion.encoder import Encoder, EncoderArchitecture
 from models.inversion.latents import LatentStatistics
 from models.inversion.perceptual import PerceptualDistance
-from models.inversion.refinement import RefinementSettings, invert, measure, psnr_db
+from models.inversion.refinement import RefinementSettings, invert, measure, misfit, psnr_db
 from models.inversion.training import EncoderProgress, EncoderSettings, EncoderTraining
 
 CPU = torch.device("cpu")
@@ -61,6 +62,19 @@ def test_psnr_is_the_closed_form() -> None:
     b = torch.stack([torch.full((3, 4, 4), 0.2), torch.full((3, 4, 4), 0.02)])
     # A difference of 0.2 on a range of 2 is a tenth: 20 dB.
     assert psnr_db(a, b).tolist() == pytest.approx([20.0, 40.0], abs=1e-4)
+
+
+def test_misfit_is_the_deviation_around_each_pixel() -> None:
+    random = np.random.default_rng(3)
+    a, b = random.uniform(-1, 1, (2, 2, 3, 6, 5))
+    squares = np.square(a - b).mean(axis=1)
+    wanted = np.empty_like(squares)
+    for y in range(6):
+        for x in range(5):
+            around = squares[:, max(0, y - 1) : y + 2, max(0, x - 1) : x + 2]
+            wanted[:, y, x] = np.sqrt(around.mean(axis=(1, 2)))
+    found = misfit(torch.from_numpy(a).float(), torch.from_numpy(b).float())
+    assert np.allclose(found.numpy(), wanted, atol=1e-6)
 
 
 def test_refinement_brings_each_image_back_and_keeps_its_best(

@@ -15,7 +15,7 @@ from models.fitting.twins import Twins, flipped_labels, twins_of
 from models.inversion.refinement import Inversions
 from models.label_quality import class_iou, mean_known
 from models.labels import LabelLayout, LabelMirror
-from tests.models.fitting.subjects import LAYOUT, NAMES, QUICK, subjects
+from tests.models.fitting.subjects import LAYOUT, NAMES, QUICK, Subjects, subjects
 from tests.models.mirrored_scenes import mirrored
 
 BEARS = LabelMirror(classes=tuple(range(10)), points=tuple(map(int, KEYPOINT_MIRROR)), attributes=((0, 1, 2),))
@@ -54,7 +54,8 @@ def test_names_of_sides_trade_places_and_what_is_unknown_stays() -> None:
 def inversions(psnr_db: list[float]) -> Inversions:
     count = len(psnr_db)
     values = torch.tensor(psnr_db)
-    return Inversions(torch.zeros(count, 4, 16), torch.zeros(count, 3, 8, 8), values, values, values)
+    images, misfit = torch.zeros(count, 3, 8, 8), torch.zeros(count, 8, 8)
+    return Inversions(torch.zeros(count, 4, 16), images, misfit, values, values, values)
 
 
 def test_twins_are_learnt_from_where_the_generator_makes_them_as_well() -> None:
@@ -102,9 +103,11 @@ def test_twins_teach_the_labeler_and_are_held_out_with_their_seeds(tiny_bundle: 
         held_out = mean_known(class_iou(own, right[learnt.held_out.rows], 3))
         return mean_known(class_iou(said.numpy(), truth, 3)), held_out
 
+    def twins(of: Subjects) -> Twins:
+        return Twins(of.codes, torch.zeros(6, 16, 16), masks(of.labels), torch.ones(6, dtype=torch.bool), 30.0)
+
     alone, alone_held_out = quality(None)
-    taught, _ = quality(Twins(more.codes, masks(more.labels), torch.ones(6, dtype=torch.bool), 30.0))
+    taught, _ = quality(twins(more))
     assert taught > alone + 0.02
     # Copies of the seeds themselves would give everything away if they were not held out together.
-    copies = Twins(few.codes, masks(few.labels), torch.ones(6, dtype=torch.bool), 30.0)
-    assert abs(quality(copies)[1] - alone_held_out) < 0.1
+    assert abs(quality(twins(few))[1] - alone_held_out) < 0.1
