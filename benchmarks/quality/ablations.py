@@ -151,7 +151,7 @@ def ablation_summary(name: str, plan: Plan, world: World, record: Record, draws:
         rows[variant.label]["psnr_db"] = _psnr(variant, world, record, draws)
     return {
         "ablation": name,
-        "bears": world.bears,
+        "bears": world.bears.name,
         "varied": ABLATIONS[name][0],
         "seeds": None if name == "seeds" else SEEDS,
         "draws": draws,

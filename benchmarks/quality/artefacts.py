@@ -40,33 +40,41 @@ COLUMNS: dict[Kind, str] = {
 
 
 @dataclass(frozen=True)
-class World:
-    """What steps depend on beside their settings. generator: digest of its files. bears: the name of the domain.
-    drawn: digest of what the renderer draws of it. side: of all images, in pixels."""
+class Bears:
+    """What is drawn. name: of the domain. drawn: digest of what the renderer makes of it. side: in pixels."""
 
-    generator: str
-    bears: str
+    name: str
     drawn: str
     side: int
 
     @property
     def domain(self) -> Domain:
-        """What is drawn."""
-        return DOMAINS[self.bears]
+        """What is drawn, with what it is called."""
+        return DOMAINS[self.name]
+
+    @staticmethod
+    def of(domain: Domain, side: int) -> "Bears":
+        """The bears of a domain as they are drawn now."""
+        probe = domain.render(range(3), side)
+        drawn = (probe.images, probe.parts, probe.keypoints, probe.depth, probe.species)
+        return Bears(domain.name, hash_of(*(array.tobytes() for array in drawn)), side)
+
+
+@dataclass(frozen=True)
+class World:
+    """What steps depend on beside their settings. generator: digest of its files; what is learnt from renders alone
+    does not depend on it."""
+
+    generator: str
+    bears: Bears
 
     @staticmethod
     def of(generator: Path, domain: Domain) -> "World":
         """Raises `CheckpointError` where the folder holds no generator."""
         side = bundle_of(generator).resolution
         files = sorted(generator.glob("*.safetensors"))
-        probe = domain.render(range(3), side)
-        drawn = (probe.images, probe.parts, probe.keypoints, probe.depth, probe.species)
-        return World(
-            hash_of(*(part for path in files for part in (path.name.encode(), path.read_bytes()))),
-            domain.name,
-            hash_of(*(array.tobytes() for array in drawn)),
-            side,
-        )
+        digest = hash_of(*(part for path in files for part in (path.name.encode(), path.read_bytes())))
+        return World(digest, Bears.of(domain, side))
 
 
 @lru_cache(maxsize=1)
@@ -98,7 +106,7 @@ def only(labels: StackedLabels, kinds: tuple[Kind, ...]) -> StackedLabels:
 class RenderPart(Step):
     """A run of bears with exact labels of every kind."""
 
-    world: World
+    bears: Bears
     start: int
     count: int
 
@@ -112,7 +120,7 @@ class RenderPart(Step):
         parts = []
         for start in range(0, self.count, 50):
             end = min(start + 50, self.count)
-            parts.append(rendered(range(self.start + start, self.start + end), self.world.side, self.world.domain))
+            parts.append(rendered(range(self.start + start, self.start + end), self.bears.side, self.bears.domain))
             report(end, self.count)
         place.fill(self, lambda folder: save_images(folder, joined(*parts)))
         return {}
@@ -122,7 +130,7 @@ class RenderPart(Step):
 class Renders:
     """Bears with exact labels, from the one with seed `start`."""
 
-    world: World
+    bears: Bears
     start: int
     count: int
 
@@ -132,12 +140,12 @@ class Renders:
         if self.count <= FEW:
             return ()
         starts = range(0, self.count, PART)
-        return tuple(RenderPart(self.world, self.start + at, min(PART, self.count - at)) for at in starts)
+        return tuple(RenderPart(self.bears, self.start + at, min(PART, self.count - at)) for at in starts)
 
     def load(self, place: Place, kinds: tuple[Kind, ...]) -> LabeledImages:
         """Them, with the labels of these kinds."""
         if not self.needs:
-            few = rendered(range(self.start, self.start + self.count), self.world.side, self.world.domain)
+            few = rendered(range(self.start, self.start + self.count), self.bears.side, self.bears.domain)
             return LabeledImages(few.images, only(few.labels, kinds))
         return joined(*(load_images(place.folder(part), kinds) for part in self.needs))
 
@@ -158,7 +166,7 @@ class Annotator(Step):
     @property
     def lessons(self) -> Renders:
         """What it learns from."""
-        return Renders(self.test.world, FULL_SEED, self.renders)
+        return Renders(self.test.bears, FULL_SEED, self.renders)
 
     @property
     def needs(self) -> tuple[Step, ...]:
@@ -167,7 +175,7 @@ class Annotator(Step):
 
     def make(self, place: Place, report: Report) -> Facts:
         """Train it; says how right it is on the test renders."""
-        parts = self.test.world.domain.parts
+        parts = self.test.bears.domain.parts
         kinds: tuple[Kind, ...] = ("segmentation",)
         trained = train_net(
             "segmentation",
@@ -184,15 +192,17 @@ class Annotator(Step):
 
     def annotate(self, place: Place, images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> StackedLabels:
         """Masks of images uint8 (N, R, R, 3)."""
-        net = TaskNet("segmentation", len(self.test.world.domain.parts)).to(memory_format=torch.channels_last)
+        net = TaskNet("segmentation", len(self.test.bears.domain.parts)).to(memory_format=torch.channels_last)
         net.load_state_dict(load_tensors(place.folder(self) / "net.safetensors", "annotator")[0])
         return predict(TrainedNet(net.eval(), 0.0, 1.0, 0.0, 0.0), images)
 
 
 @dataclass(frozen=True)
 class SeedFit(Step):
-    """A labeler as the service fits it: from a few seeds, inverted. kinds: of labels that the project has."""
+    """A labeler as the service fits it: from a few seeds, inverted. generator: its digest. kinds: of labels that the
+    project has."""
 
+    generator: str
     seeds: Renders
     settings: FitSettings = field(default_factory=FitSettings)
     kinds: tuple[Kind, ...] = KINDS
@@ -208,7 +218,7 @@ class SeedFit(Step):
         bundle, settings = bundle_of(place.generator), self.settings
         with upsampling(self.upsampling):
             seeds = self.seeds.load(place, self.kinds)
-            fitted = fit_seeds(bundle, seeds, self.seeds.world.domain, settings, report)
+            fitted = fit_seeds(bundle, seeds, self.seeds.bears.domain, settings, report)
         found = fitted.inversions
         assert found is not None
         _keep(self, place, fitted)
@@ -227,6 +237,7 @@ class SeedFit(Step):
 class AnnotatedFit(Step):
     """A labeler as DatasetGAN fits it (Zhang et al., 2021): from random generated images that someone annotates."""
 
+    generator: str
     annotator: Annotator
     count: int
     draw: int
@@ -247,7 +258,7 @@ class AnnotatedFit(Step):
         bundle = bundle_of(place.generator)
         codes, images = random_images(bundle, self.count, ANNOTATED_SEED + self.draw)
         labels = self.annotator.annotate(place, images)
-        fitted = fit_codes(bundle, codes, labels, self.annotator.test.world.domain, self.settings, report)
+        fitted = fit_codes(bundle, codes, labels, self.annotator.test.bears.domain, self.settings, report)
         _keep(self, place, fitted)
         return {"fit_s": fitted.fit_s, "threads": torch.get_num_threads()}
 
@@ -258,6 +269,7 @@ class AnnotatedData(Step):
 
     BULKY = True
 
+    generator: str
     annotator: Annotator
     count: int
     draw: int

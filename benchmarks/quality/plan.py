@@ -50,18 +50,18 @@ class Plan:
 
     def test_set(self, world: World) -> Renders:
         """What every network is tested on."""
-        return Renders(world, TEST_SEED, self.test)
+        return Renders(world.bears, TEST_SEED, self.test)
 
     def seeds(self, world: World, count: int, draw: int) -> Renders:
         """The seeds of a draw."""
-        return Renders(world, 1 + BETWEEN_DRAWS * draw, count)
+        return Renders(world.bears, 1 + BETWEEN_DRAWS * draw, count)
 
     def seed_fit(self, world: World, count: int, draw: int) -> SeedFit:
         """Our labeler. Cross-validation, which changes nothing in it, is left to the fit
         that is timed."""
         timed = count == max(self.counts) and draw == 0
         settings = self.fit if timed else self.unchecked
-        return SeedFit(self.seeds(world, count, draw), settings, self.fit_kinds, self.upsampling)
+        return SeedFit(world.generator, self.seeds(world, count, draw), settings, self.fit_kinds, self.upsampling)
 
     @property
     def unchecked(self) -> FitSettings:
@@ -91,10 +91,10 @@ class Plan:
             return replace(of(data), extra=seeds, seeds_shares=self.seeds_shares)
         if source == "datasetgan":
             baseline = replace(self.unchecked, members=BASELINE_MEMBERS)
-            return of(self.sampled(AnnotatedFit(self.annotator(world), count, draw, baseline), draw))
+            return of(self.sampled(AnnotatedFit(world.generator, self.annotator(world), count, draw, baseline), draw))
         if source == "annotated":
-            return of(AnnotatedData(self.annotator(world), self.sampling.count, draw), 0)
-        return of(Renders(world, FULL_SEED, self.full), 0)
+            return of(AnnotatedData(world.generator, self.annotator(world), self.sampling.count, draw), 0)
+        return of(Renders(world.bears, FULL_SEED, self.full), 0)
 
     def trials(self, world: World) -> list[Trial]:
         """All of them, those of one draw side by side, so that few data sets are kept at once."""

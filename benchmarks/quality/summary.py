@@ -71,7 +71,7 @@ class Figures:
     def classes(self, source: Source, seeds: int) -> dict[str, Over]:
         """The IoU of each class."""
         facts = [each["class_iou"] for each in self.of("segmentation", source, seeds)]
-        parts = self.world.domain.parts
+        parts = self.world.bears.domain.parts
         return {name: Over.draws([each[name] for each in facts if each[name] is not None]) for name in parts}
 
 
@@ -102,7 +102,7 @@ def summary(plan: Plan, world: World, record: Record) -> dict[str, Any]:
         **_timing(figures, most),
         "annotator_mean_iou": (record.facts(plan.annotator(world)) or {}).get("mean_iou"),
     }
-    return found | {"bars": bars(found), "bears": world.bears, "settings": settings_of(plan)}
+    return found | {"bars": bars(found), "bears": world.bears.name, "settings": settings_of(plan)}
 
 
 def _kinds(figures: Figures, seeds: int) -> dict[str, dict[str, dict[str, float | None]]]:

@@ -53,7 +53,7 @@ class Trial(Step):
         if self.extra is not None:
             assert isinstance(source, LabeledImages)
             source = Mixture(source, self.extra.load(place, kinds), self.seeds_shares)
-        parts = self.test.world.domain.parts
+        parts = self.test.bears.domain.parts
         classes = len(SPECIES) if self.kind == "class" else len(parts)
         trained = train_net(
             self.kind, source, classes, self.budget, self.draw, lambda step, _: report(step, self.budget.steps)

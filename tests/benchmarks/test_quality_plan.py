@@ -12,7 +12,7 @@ import torch
 from benchmarks.quality import artefacts, document, tables
 from benchmarks.quality.ablations import ABLATIONS, ablation_summary, variants
 from benchmarks.quality.arguments import command_of, parser_of, plan_of
-from benchmarks.quality.artefacts import Renders, World
+from benchmarks.quality.artefacts import Bears, Renders, World
 from benchmarks.quality.data import TEST_SEED, rendered
 from benchmarks.quality.plan import FULL, QUICK, Plan
 from benchmarks.quality.record import Record
@@ -49,7 +49,7 @@ TINY = Plan(
         lpips_backbone="squeeze",
     ),
 )
-WORLD = World("generator", "plain", "drawn", 64)
+WORLD = World("generator", Bears("plain", "drawn", 64))
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +107,7 @@ def test_a_tiny_plan_from_renders_to_the_page(
 def test_renders_that_are_kept_are_those_that_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(artefacts, "FEW", 2)
     monkeypatch.setattr(artefacts, "PART", 2)
-    place, kept = Place(tmp_path, Path()), Renders(replace(WORLD, side=16), TEST_SEED, 5)
+    place, kept = Place(tmp_path, Path()), Renders(replace(WORLD.bears, side=16), TEST_SEED, 5)
     assert [step.count for step in kept.needs if isinstance(step, artefacts.RenderPart)] == [2, 2, 1]
     for part in kept.needs:
         part.make(place, lambda *_: None)
@@ -166,6 +166,12 @@ def test_a_changed_setting_changes_the_trials_that_depend_on_it() -> None:
     assert changed(replace(TINY, annotated=5)) == {"datasetgan", "annotated"}
     assert changed(replace(TINY, upsampling="nearest")) == {"handsoff", "handsoff_plus_seeds"}
     assert changed(replace(TINY, full=5)) == {"full"}
+
+
+def test_what_is_learnt_from_renders_is_kept_when_the_generator_changes() -> None:
+    pairs = zip(TINY.trials(WORLD), TINY.trials(replace(WORLD, generator="another")), strict=True)
+    assert {before.source for before, after in pairs if before == after} == {"seeds", "full"}
+    assert TINY.annotator(WORLD) == TINY.annotator(replace(WORLD, generator="another"))
 
 
 def test_means_and_spreads_are_over_the_draws_that_are_done(tmp_path: Path) -> None:
