@@ -13,6 +13,7 @@ from models.fitting import twins
 from models.fitting.seed_labels import LabelTensors
 from models.fitting.training import train_labeler
 from models.fitting.twins import Twins, twins_of
+from models.heads.segmentation import IGNORED
 from models.labeler import Labeler
 from service.projects import force_seeds
 from service.records import JobRecord, Phase, ProjectRecord, labeler_key
@@ -119,7 +120,10 @@ def test_what_is_learnt_of_flipped_seeds_is_what_the_schema_says(
     assert report["flipped"]["used"] == SEEDS
     exchanged = np.array([1, 0, 2], np.uint8)
     for number in range(SEEDS):
-        assert (masks[SEEDS + number] == exchanged[masks[number][:, ::-1]]).all()
+        flipped, seed = masks[SEEDS + number], masks[number][:, ::-1]
+        known = (flipped != IGNORED) & (seed != IGNORED)  # but for what is badly rebuilt
+        assert known.mean() > 0.8
+        assert (flipped[known] == exchanged[seed[known]]).all()
 
 
 def test_a_seed_that_is_forced_is_learnt_from(new_job: NewJob) -> None:
