@@ -64,6 +64,14 @@ def _flip(plan: Plan) -> list[Variant]:
     ]
 
 
+def _misfit(plan: Plan) -> list[Variant]:
+    usual = plan.fit.misfit_share
+    return [
+        Variant(f"{100 * share:g} %", replace(plan, fit=replace(plan.fit, misfit_share=share)), usual=share == usual)
+        for share in (0.0, 0.02, 0.05)
+    ]
+
+
 def _members(plan: Plan) -> list[Variant]:
     return [
         Variant(str(members), replace(plan, fit=replace(plan.fit, members=members)), usual=members == plan.fit.members)
@@ -122,6 +130,7 @@ ABLATIONS: dict[str, tuple[str, Callable[[Plan], list[Variant]]]] = {
     "refinement": ("inversion", _refinement),
     "lpips": ("LPIPS in the inversion's loss", _lpips),
     "flip": ("seeds", _flip),
+    "misfit": ("share of the seeds' pixels, those rebuilt worst, that is not learnt from", _misfit),
     "members": ("members of the ensemble", _members),
     "upsampling": ("upsampling of the hypercolumn", _upsampling),
     "kinds": ("label kinds that the labeler learns", _kinds),
