@@ -174,4 +174,5 @@ def measure(bundle: GeneratorBundle, perceptual: PerceptualDistance, images: Ten
         again = bundle.generator.synthesis(code)[0].clamp_(-1, 1)
         p_norm = bundle.latents.p_norm(code).mean(dim=1)
         parts.append((again, misfit(again, target), perceptual(again, target), psnr_db(again, target), p_norm))
-    return Inversions(codes, *(torch.cat(column) for column in zip(*parts, strict=True)))
+    again, apart, distance, psnr, p_norm = (torch.cat(column) for column in zip(*parts, strict=True))
+    return Inversions(codes, again, apart, distance, psnr, p_norm)
