@@ -1,15 +1,20 @@
 """A private Redis-compatible server from a wheel, for one machine that has no Redis of its own."""
 
 import ctypes
+import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import quote
 
 import redis
 
@@ -18,26 +23,33 @@ _PR_SET_PDEATHSIG = 1
 
 
 class EmbeddedRedis:
-    """A server process of our own on a free loopback port, from construction to `close`.
+    """A server process of our own, from construction to `close`, that no other account of the machine can reach.
 
-    It keeps nothing on disk: what must survive is in the object store. On Linux it dies with the thread that made it,
-    however that ends. `directory` receives its log. Raises `RuntimeError` if the server does not start.
+    Whoever can add to the queue has a worker call what they like; so it listens on a socket in a folder that only this
+    account may enter, and on no network. It keeps nothing on disk: what must survive is in the object store. On Linux
+    it dies with the thread that made it, however that ends.
+
+    `directory`, which one server at a time may use, receives its log, and is closed to others. The socket lies in it,
+    too, or else in a temporary folder: the path of a socket is short, and not every disk knows sockets or permissions.
+    Raises `RuntimeError` if the server does not start.
     """
 
     url: str
-    """`redis://…` of the running server."""
+    """`unix://…` of the running server."""
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self._log = directory.resolve() / "redis.log"
-        for _ in range(5):
-            port = _free_port()
-            self._process = self._start(port)
-            self.url = f"redis://127.0.0.1:{port}/0"
-            if self._wait_until_ready():
-                return
+        folder = directory.resolve()
+        self._log = folder / "redis.log"
+        self._temporary: Path | None = None
+        if not _is_fit(folder):
+            folder = self._temporary = Path(tempfile.mkdtemp(prefix="labelmint-"))
+        self._socket = _socket_in(folder)
+        self.url = f"unix://{quote(str(self._socket))}"
+        self._process = self._start()
+        if not self._wait_until_ready():
             self.close()
-        raise RuntimeError(f"the embedded Redis server did not start; its log is {self._log}")
+            raise RuntimeError(f"the embedded Redis server did not start; its log is {self._log}")
 
     @property
     def pid(self) -> int:
@@ -53,6 +65,9 @@ class EmbeddedRedis:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+        self._socket.unlink(missing_ok=True)
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self
@@ -62,10 +77,11 @@ class EmbeddedRedis:
     ) -> None:
         self.close()
 
-    def _start(self, port: int) -> subprocess.Popen[bytes]:
+    def _start(self) -> subprocess.Popen[bytes]:
         options = {
-            "port": str(port),
-            "bind": "127.0.0.1",
+            "port": "0",
+            "unixsocket": str(self._socket),
+            "unixsocketperm": "700",
             "dir": str(self._log.parent),
             "save": "",
             "appendonly": "no",
@@ -90,9 +106,7 @@ class EmbeddedRedis:
         try:
             while time.monotonic() < end and self._process.poll() is None:
                 try:
-                    # Another process may have taken the port between our look and the server's bind.
-                    if client.info("server").get("process_id") == self._process.pid:
-                        return True
+                    return bool(client.ping())
                 except redis.RedisError:
                     time.sleep(0.02)
             return False
@@ -106,10 +120,26 @@ def _server_binary() -> Path:
     return Path(get_binary_path())
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _socket_in(folder: Path) -> Path:
+    return folder / "redis.sock"
+
+
+def _is_fit(folder: Path) -> bool:
+    """Whether a socket can be in `folder`, and none but this account may enter it now."""
+    with suppress(OSError):  # it is another account's, which shows in its status
+        folder.chmod(0o700)
+    status = folder.stat()
+    if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        return False
+    path = _socket_in(folder)
+    try:
+        path.unlink(missing_ok=True)  # of a server that was killed
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.bind(str(path))
+        path.unlink()
+    except OSError:
+        return False
+    return True
 
 
 def _death_with_parent() -> Callable[[], None] | None:

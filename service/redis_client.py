@@ -29,7 +29,17 @@ def connect(url: str) -> redis.Redis:
 
 
 def check_url(url: str) -> None:
-    """Raises `ValueError` unless `connect` makes a client of `url` that can try to reach a server."""
+    """Raises `ValueError` unless `connect` makes a client of `url` that can try to reach a server.
+
+    The error repeats nothing of what may be a password.
+    """
+    try:
+        _ = urlsplit(url).port
+    except ValueError:  # whose words have a part of the URL in them
+        raise ValueError(
+            "a Redis URL is redis://:PASSWORD@HOST:PORT/DATABASE, with %, /, ? and # of the password written as %25, "
+            "%2F, %3F and %23"
+        ) from None
     try:
         connect(url).connection_pool.make_connection()  # which sends nothing yet, but looks at what follows the ?
     except TypeError as error:

@@ -22,7 +22,10 @@ Seconds = Annotated[int, Field(ge=1, le=_LONGEST_S)]
 class Settings(BaseSettings):
     """The defaults serve one machine with embedded parts; a deployment overrides the first three."""
 
-    model_config = SettingsConfigDict(env_prefix="LABELMINT_", env_file=".env", extra="ignore", frozen=True)
+    # An address may have a password in it.
+    model_config = SettingsConfigDict(
+        env_prefix="LABELMINT_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     store_url: str = Field(default="file://./data/store", description="file://DIR or s3://BUCKET/PREFIX")
     redis_url: str | None = Field(default=None, description="redis://… ; None: `labelmint up` starts a private server")

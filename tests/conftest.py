@@ -15,7 +15,7 @@ from service.stores import FileStore
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of one server process for the whole run, on a free loopback port."""
+    """The URL of one server process for the whole run."""
     with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as server:
         yield server.url
 

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 import redis as redis_client
+from pydantic import ValidationError
 
 from service.embedded_redis import _server_binary
 from service.redis_client import check_url, connect
+from service.settings import Settings
 from tests.workers.processes import wait_for
 
 
@@ -49,6 +51,18 @@ def test_a_server_may_listen_on_a_unix_socket(tmp_path: Path) -> None:
 def test_an_address_that_makes_no_sense_is_refused(url: str) -> None:
     with pytest.raises(ValueError):
         check_url(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://:secret/word@h", "redis://:secret#@h:1", "redis://:secret℀@h", "redis://:secret@h/x", "redi://:secret@h"],
+)
+def test_what_is_wrong_with_an_address_is_said_without_its_password(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABELMINT_REDIS_URL", url)
+    with pytest.raises(ValidationError) as refusal:
+        Settings(_env_file=None)
+    assert "redis_url" in str(refusal.value)
+    assert "secret" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("url", ["redis://h", "redis://u:p@h:1/", "rediss://h/3", "redis://h?db=4", "unix:///a/b.sock"])

@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -136,7 +135,7 @@ def test_a_job_that_is_taken_back_ends_its_streams(url: str, job: JobRecord, led
 def test_a_stream_outlasts_an_outage_of_redis(tmp_path: Path) -> None:
     class Server(EmbeddedRedis):
         def restart(self) -> None:
-            self._process = self._start(urlsplit(self.url).port or 0)
+            self._process = self._start()
             assert self._wait_until_ready()
 
     with Server(tmp_path / "redis") as server, api_process(tmp_path, server.url, QUICK_S) as api:
