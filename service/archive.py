@@ -11,6 +11,7 @@ from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
 
 from service.problems import Complaint
+from service.temporary_disk import temporary_disk
 from service.uploads import (
     UploadDamaged,
     UploadedFile,
@@ -101,18 +102,23 @@ class Archive:
 
     @contextmanager
     def _open(self, member: zipfile.ZipInfo) -> Iterator[BinaryIO]:
-        with SpooledTemporaryFile(max_size=_IN_MEMORY) as unpacked:
-            try:
-                with self._zip.open(member) as packed:
-                    while chunk := packed.read(_CHUNK):
-                        self._left -= len(chunk)
-                        if self._left < 0:
-                            raise UploadDamaged(f"the archive unpacks to more than {self._limits.unpacked_bytes} bytes")
-                        unpacked.write(chunk)
-            except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError):
-                raise UploadDamaged("it is damaged inside the archive") from None
+        with temporary_disk(), SpooledTemporaryFile(max_size=_IN_MEMORY) as unpacked:
+            for chunk in self._chunks(member):
+                unpacked.write(chunk)
             unpacked.seek(0)
             yield cast(BinaryIO, unpacked)
+
+    def _chunks(self, member: zipfile.ZipInfo) -> Iterator[bytes]:
+        """The bytes of a member. Raises `UploadDamaged`."""
+        try:
+            with self._zip.open(member) as packed:
+                while chunk := packed.read(_CHUNK):
+                    self._left -= len(chunk)
+                    if self._left < 0:
+                        raise UploadDamaged(f"the archive unpacks to more than {self._limits.unpacked_bytes} bytes")
+                    yield chunk
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError):
+            raise UploadDamaged("it is damaged inside the archive") from None
 
 
 def _path(member: zipfile.ZipInfo) -> str:

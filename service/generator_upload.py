@@ -4,15 +4,14 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from fastapi import Request
 from pydantic import Field, StrictInt, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException
 
+from service.generator_names import NAME_REMEDY, is_name, name_of_file
 from service.ids import IDENTIFIER
 from service.multipart import FormParser
 from service.problems import Complaint, Problem, complaint_of, invalid_request, unsupported_media_type
@@ -67,15 +66,12 @@ async def received_generator(request: Request) -> AsyncIterator[GeneratorUpload]
     """The upload in the request's body; its file can be read until the context ends, and is gone then.
 
     Raises `Problem`: 415 for another content type or a file that is neither checkpoint nor zip of images, 400 for a
-    broken body, 413 for one over the limit, 422 with everything else that is wrong.
+    broken body, 413 for one over the limit, 503 if the disk for uploads is full, 422 with all else that is wrong.
     """
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise unsupported_media_type("multipart/form-data")
     parser = _Parser(request)
-    try:
-        form = await parser.parse()
-    except MultiPartException as error:
-        raise Problem(400, "bad-multipart", "Unreadable multipart body", error.message) from error
+    form = await parser.parse()
     try:
         yield await run_in_threadpool(_upload, form, parser.sha256.hexdigest())
     finally:
@@ -99,9 +95,8 @@ def _upload(form: FormData, sha256: str) -> GeneratorUpload:
         raise invalid_request(complaints)
     if content is None:
         raise _neither()
-    name = texts["name"] or PurePosixPath(_file_name(form, part)).stem[:64]
-    printable = "".join(c for c in name if c.isprintable()).strip()
-    return GeneratorUpload(content, file, sha256, printable or None, texts["id"], training)
+    name = texts["name"] or name_of_file(_file_name(form, part))
+    return GeneratorUpload(content, file, sha256, name, texts["id"], training)
 
 
 def _the_file(form: FormData, complaints: list[Complaint]) -> tuple[Content | None, BinaryIO | None]:
@@ -131,9 +126,8 @@ def _text(form: FormData, name: str, complaints: list[Complaint]) -> str | None:
 
 def _check_names(texts: dict[str, str | None], complaints: list[Complaint]) -> None:
     name, generator_id = texts["name"], texts["id"]
-    if name is not None and (len(name) > 64 or not name.isprintable()):
-        remedy = "use at most 64 printable characters"
-        complaints.append(Complaint(field="name", message="it is too long or not printable", remedy=remedy))
+    if name is not None and not is_name(name):
+        complaints.append(Complaint(field="name", message="it is too long or not printable", remedy=NAME_REMEDY))
     if generator_id is not None and not IDENTIFIER.fullmatch(generator_id):
         remedy = "use lower-case letters, digits and dashes, at most 64 of them"
         complaints.append(Complaint(field="id", message="it is not an id", remedy=remedy))

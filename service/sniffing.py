@@ -2,7 +2,7 @@
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from itertools import islice
 from typing import BinaryIO
@@ -29,16 +29,20 @@ def sniff(stream: BinaryIO) -> Content | None:
     stream.seek(0)
     head = stream.read(_HEAD_BYTES)
     if head.startswith(b"PK\x03\x04"):
-        return _in_zip(list(islice(_member_names(stream, size), _NAMES_READ)))
+        return _in_zip(islice(_member_names(stream, size), _NAMES_READ))
     is_pickle = len(head) > 2 and head[0] == 0x80 and 2 <= head[1] <= 5
     return Content.CHECKPOINT if is_pickle or _is_safetensors(head, size) else None
 
 
-def _in_zip(names: list[str]) -> Content | None:
-    if any(name == "data.pkl" or name.endswith("/data.pkl") for name in names):
-        return Content.CHECKPOINT
-    images = any(name.lower().endswith(_IMAGE_SUFFIXES) and not is_ignored(name) for name in names)
-    return Content.IMAGES if images else None
+def _in_zip(names: Iterable[str]) -> Content | None:
+    """What a zip with these names is. None of them is kept, for each may be 64 KiB long."""
+    found = None
+    for name in names:
+        if name == "data.pkl" or name.endswith("/data.pkl"):
+            return Content.CHECKPOINT
+        if found is None and name.lower().endswith(_IMAGE_SUFFIXES) and not is_ignored(name):
+            found = Content.IMAGES
+    return found
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:

@@ -8,17 +8,19 @@ from typing import BinaryIO
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException
 
 from service.archive import Archive, ArchiveLimits
 from service.multipart import FormParser
-from service.problems import Complaint, Problem, unsupported_media_type
+from service.problems import Complaint, unsupported_media_type
 from service.projects import PROJECT_JSON_BYTES, Upload, invalid_upload
 from service.seed_files import FOLDERS
 from service.settings import Settings
 from service.uploads import UploadedFile, composed, duplicate_complaints, is_ignored, name_complaint, shown
 
 _PARTS = ("archive", "files", "project")
+
+# Some more than the one there is, so that they are told by name; each takes up to 4 MiB of memory.
+_MAX_TEXTS = 8
 
 
 @asynccontextmanager
@@ -27,16 +29,13 @@ async def received_upload(request: Request, settings: Settings) -> AsyncIterator
 
     Either one part `archive`, a zip, or any number of parts `files` whose file names are paths such as `images/a.png`;
     with either, a part `project` with the JSON of `project.json`. Raises `Problem`: 415 for another content type, 400
-    for a broken body, 413 for one over the limit, 422 for an archive that cannot be looked into. Everything else that
-    is wrong is in the upload's complaints.
+    for a broken body, 413 for one over the limit, 422 for an archive that cannot be looked into, 503 if the disk for
+    uploads is full. Everything else that is wrong is in the upload's complaints.
     """
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise unsupported_media_type("multipart/form-data")
     max_files = _max_files(settings)
-    try:
-        form = await FormParser(request.headers, request.stream(), max_files=max_files, max_fields=max_files).parse()
-    except MultiPartException as error:
-        raise Problem(400, "bad-multipart", "Unreadable multipart body", error.message) from error
+    form = await FormParser(request.headers, request.stream(), max_files=max_files, max_fields=_MAX_TEXTS).parse()
     try:
         yield await run_in_threadpool(_upload, form, settings)
     finally:

@@ -331,6 +331,20 @@ def test_a_broken_multipart_body_is_400(api: httpx.Client) -> None:
     assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
 
 
+@pytest.mark.parametrize(("path", "taken"), [("/projects", 8), ("/generators", 5)])
+def test_texts_that_nobody_asked_for_are_not_kept_in_memory(
+    api: httpx.Client, api_store: FileStore, path: str, taken: int
+) -> None:
+    def send(count: int) -> httpx.Response:
+        return api.post(path, files=[(f"text-{number}", (None, b"x")) for number in range(count)])
+
+    assert send(taken).text.count("unknown part") == taken, "some are told by name"
+    answer = send(taken + 1)
+    assert (answer.status_code, answer.json()["type"]) == (400, "/problems/bad-multipart")
+    assert f"More than {taken} parts come without a file name." in answer.json()["detail"]
+    assert [row.key for row in api_store.list()] == ["generators/toy/generator.json"]
+
+
 @pytest.mark.parametrize("charset", ["undefined", "unicode_escape", "idna", "utf-7", "nonsense", "utf-8"])
 @pytest.mark.parametrize("path", ["/projects", "/generators"])
 def test_texts_are_utf_8_whatever_the_body_says(

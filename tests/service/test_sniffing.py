@@ -1,6 +1,7 @@
 """What an upload is, told from its content."""
 
 import io
+import tracemalloc
 import zipfile
 
 import pytest
@@ -43,3 +44,16 @@ def test_a_large_zip_directory_is_read_to_its_first_names_only() -> None:
         for number in range(70_000):  # more than a zip without the 64-bit extension may hold
             archive.writestr(f"{number}.png" if number < 69_000 else f"{number}/data.pkl", b"")
     assert sniff(buffer) is Content.IMAGES
+
+
+def test_long_names_in_a_zip_take_the_memory_of_one() -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for number in range(200):
+            archive.writestr(f"{number}".ljust(65_000, "x") + ".png", b"")
+    tracemalloc.start()
+    try:
+        assert sniff(buffer) is Content.IMAGES
+        assert tracemalloc.get_traced_memory()[1] < 2 * 2**20
+    finally:
+        tracemalloc.stop()
