@@ -26,8 +26,9 @@ def demo(settings: Settings, console: Console, *, count: int, seeds: int, data: 
 
     Everything is kept below `data`: a second run finds the labeler that the first one fitted. Raises `UserError`.
     """
-    own = {"host": "127.0.0.1", "port": 0, "redis_url": None, "data_dir": data}
-    settings = settings.model_copy(update={**own, "store_url": f"file://{data.absolute() / 'store'}"})
+    store_url = (data.absolute() / "store").as_uri()
+    own = {"host": "127.0.0.1", "port": 0, "redis_url": None, "data_dir": data, "store_url": store_url}
+    settings = settings.model_copy(update=own)
     results = folder_or_error(data / "demo", "--data, LABELMINT_DATA_DIR")
     began = time.monotonic()
     try:

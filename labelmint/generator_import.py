@@ -8,8 +8,10 @@ import typer
 from rich.console import Console
 
 from labelmint.user_error import UserError, outages_as_errors, settings_or_error, store_or_error
+from service.generator_names import NAME_REMEDY, is_name, name_of_file
 from service.ids import IDENTIFIER
 from service.records import GeneratorRecord
+from service.requests import ImportRequest
 from service.settings import Settings
 from service.stores import Store, absolute_url
 
@@ -29,6 +31,9 @@ def import_checkpoint(
 
     if generator_id is not None and not IDENTIFIER.fullmatch(generator_id):
         raise UserError(f"--id {generator_id}: use lower-case letters, digits and dashes, at most 64 of them")
+    name = (name or "").strip()
+    if name and not is_name(name):
+        raise UserError(f"--name: {NAME_REMEDY}")
     settings = settings_or_error()
     store = store_or_error(settings)
     try:
@@ -41,37 +46,25 @@ def import_checkpoint(
         if record is not None and record.upload_sha256 != sha256:
             raise UserError(f"--id {wanted}: there is another generator with this id; choose another one")
         if record is None:
-            record = _imported(file, sha256, wanted, name or file.stem[:64], settings, store)
+            known_as = name or name_of_file(file.name) or wanted
+            record = _imported(file, ImportRequest(generator_id=wanted, name=known_as, sha256=sha256), settings, store)
     place = absolute_url(settings.store_url)
     _console.print(f"generator {record.id} of {record.resolution} × {record.resolution} pixels is in the store {place}")
 
 
-def _imported(
-    file: Path, sha256: str, generator_id: str, name: str, settings: Settings, store: Store
-) -> GeneratorRecord:
-    from models.checkpoint import CheckpointError
-    from models.device import choose_device
-    from workers.generator_import import read_checkpoint
+def _imported(file: Path, request: ImportRequest, settings: Settings, store: Store) -> GeneratorRecord:
+    from workers.generator_import import publish_checkpoint
     from workers.public_errors import JobFailure
-    from workers.publish import publish_generator
 
     try:
         with TemporaryDirectory() as folder:
-            facts = read_checkpoint(file, Path(folder), settings, lambda: None, _console.print)
-            notes = [str(note) for note in facts.pop("notes", [])]
-            for note in notes:
-                _console.print(f"note: {note}")
-            return publish_generator(
-                store,
-                Path(folder),
-                generator_id,
-                name,
-                str(facts.pop("source")),
-                upload_sha256=sha256,
-                facts={"import": facts | {"notes": notes}},
-                device=choose_device(settings.device),
+            record, notes = publish_checkpoint(
+                file, Path(folder), store, settings, request, lambda: None, _console.print
             )
     except JobFailure as refusal:
         raise UserError(refusal.error.message) from None
-    except (CheckpointError, OSError, ValueError) as refusal:
+    except (OSError, ValueError) as refusal:
         raise UserError(f"{file}: {refusal}") from None
+    for note in notes:
+        _console.print(f"note: {note}")
+    return record

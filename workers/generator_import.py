@@ -11,10 +11,10 @@ from models.checkpoint import CheckpointError, save_tensors
 from models.device import choose_device
 from models.foreign.importing import import_checkpoint
 from service.generators import find_generator
-from service.records import Phase, upload_key
+from service.records import GeneratorRecord, Phase, upload_key
 from service.requests import ImportRequest
 from service.settings import Settings
-from service.stores.protocol import ObjectMissing
+from service.stores.protocol import ObjectMissing, Store
 from workers.generator_uploads import drop_forgotten_uploads, fetch_upload, run_upload_body, scratch_folder
 from workers.limited_child import ChildEnded, Limits, run_limited
 from workers.local_generators import WEIGHTS
@@ -58,26 +58,46 @@ def _import(bench: Workbench, request: ImportRequest) -> None:
         def tell(words: str) -> None:
             bench.ledger.tell(bench.job_id, {"step": words})
 
-        facts = read_checkpoint(checkpoint, folder, bench.settings, bench.stop_if_cancelled, tell)
-        tell("drawing samples")
-        notes = [str(note) for note in facts.pop("notes", [])]
-        source = str(facts.pop("source"))
-        try:
-            publish_generator(
-                bench.store,
-                folder,
-                request.generator_id,
-                request.name,
-                source,
-                upload_sha256=request.sha256,
-                facts={"import": facts | {"notes": notes}},
-                device=choose_device(bench.settings.device),
-                watch=bench.stop_if_cancelled,
-            )
-        except CheckpointError as refusal:
-            raise JobFailure("import-refused", f"{refusal}.") from refusal
+        _, notes = publish_checkpoint(
+            checkpoint, folder, bench.store, bench.settings, request, bench.stop_if_cancelled, tell
+        )
         for note in notes:
             bench.ledger.note(bench.job_id, note)
+
+
+def publish_checkpoint(
+    checkpoint: Path,
+    folder: Path,
+    store: Store,
+    settings: Settings,
+    request: ImportRequest,
+    watch: Callable[[], None],
+    progress: Callable[[str], None],
+) -> tuple[GeneratorRecord, list[str]]:
+    """Put the generator in a stranger's checkpoint into the store, as `request` names it; `folder` receives its files.
+
+    Returns its record, and notes on what was made up or left out. Raises `JobFailure` if it is refused or needs too
+    much, and what `watch` and `progress` raise.
+    """
+    facts = read_checkpoint(checkpoint, folder, settings, watch, progress)
+    notes = [str(note) for note in facts.pop("notes", [])]
+    source = str(facts.pop("source"))
+    progress("drawing samples")
+    try:
+        record = publish_generator(
+            store,
+            folder,
+            request.generator_id,
+            request.name,
+            source,
+            upload_sha256=request.sha256,
+            facts={"import": facts | {"notes": notes}},
+            device=choose_device(settings.device),
+            watch=watch,
+        )
+    except CheckpointError as refusal:
+        raise JobFailure("import-refused", f"{checkpoint.name}: {refusal}.") from refusal
+    return record, notes
 
 
 def read_checkpoint(

@@ -6,7 +6,7 @@ from service.generators import find_generator
 from service.records import generator_key, rounded_truncation, samples_file
 from service.settings import get_settings
 from service.stores import open_store
-from workers.local_generators import WEIGHTS, local_generator
+from workers.local_generators import WEIGHTS, generator_cache, local_generator
 from workers.sample_grid import sample_grid
 
 
@@ -18,7 +18,7 @@ def run(generator_id: str, truncation: float) -> None:
     key = generator_key(generator_id, samples_file(truncation))
     if record is None or store.exists(key):
         return
-    with local_generator(store, record, settings.data_dir / "cache" / "generators") as folder:
+    with local_generator(store, record, generator_cache(settings)) as folder:
         generator = load_generator(folder / WEIGHTS, choose_device(settings.device))
     store.put(key, sample_grid(generator, rounded_truncation(truncation)))
     newest = find_generator(store, generator_id)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from service.records import GeneratorRecord
+from service.settings import Settings
 from service.stores.protocol import Store
 from workers.leftovers import remove_old_folders
 from workers.public_errors import JobFailure
@@ -21,6 +22,11 @@ KEPT_UNUSED_S = 7 * 24 * 3600.0
 """How long a copy is kept that nobody reads."""
 
 _STAGING = ".fetch-"
+
+
+def generator_cache(settings: Settings) -> Path:
+    """Where this machine keeps copies of generators."""
+    return settings.data_dir / "cache" / "generators"
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from service.redis_client import connect
 from service.settings import Settings, get_settings
 from service.stores import open_store
 from service.stores.protocol import Store
+from workers.local_generators import generator_cache
 from workers.outages import OUTAGES, is_tried_again, outlasting_outages
 from workers.public_errors import JobFailure, public_error
 from workers.throttle import Throttle
@@ -48,7 +49,7 @@ class Workbench:
     @property
     def generator_cache(self) -> Path:
         """Where this machine keeps copies of generators."""
-        return self.settings.data_dir / "cache" / "generators"
+        return generator_cache(self.settings)
 
     @cached_property
     def job(self) -> JobRecord:

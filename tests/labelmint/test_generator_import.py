@@ -29,6 +29,9 @@ def test_a_checkpoint_is_imported_once(tmp_path: Path, store: FileStore) -> None
     before = list(store.list())
     assert labelmint(tmp_path, *command, **environment).returncode == 0
     assert list(store.list()) == before
+    file = (tmp_path / "run" / "weights.safetensors").rename(tmp_path / "\u200b Small\u200b bears .safetensors")
+    assert labelmint(tmp_path, "generator", "import", file.name, **environment).returncode == 0
+    assert {found.name for found in every_generator(store)} == {"Tiny", "Small bears"}
 
 
 def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path: Path, store: FileStore) -> None:
@@ -38,6 +41,8 @@ def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path: Path, store: Fil
         (["evil.pkl"], "evil.pkl: "),
         (["missing.pkl"], "missing.pkl: "),
         (["evil.pkl", "--id", "Not An Id"], "--id"),
+        (["evil.pkl", "--name", "x" * 65], "--name"),
+        (["evil.pkl", "--name", "Tiny\x1b[2J"], "--name"),
     ):
         done = labelmint(tmp_path, "generator", "import", *arguments, **environment)
         assert done.returncode == 2
