@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 
 import redis
 
@@ -26,10 +26,10 @@ def find_generator(store: Store, generator_id: str) -> GeneratorRecord | None:
 
 def every_generator(store: Store) -> Iterator[GeneratorRecord]:
     """All of them, by id."""
-    for row in store.list("generators/"):
-        if row.key.count("/") == 2 and row.key.endswith("/generator.json"):
-            with suppress(ObjectMissing):
-                yield GeneratorRecord.model_validate_json(store.read(row.key))
+    for generator_id in store.folders("generators/"):
+        generator = find_generator(store, generator_id)
+        if generator is not None:
+            yield generator
 
 
 def derived_id(sha256: str) -> str:
@@ -53,6 +53,18 @@ def generators_lock(connection: redis.Redis) -> AbstractContextManager[None]:
 def unfinished_jobs(ledger: Ledger) -> Iterator[JobRecord]:
     """The jobs that make or change a generator and have not ended."""
     return ledger.unfinished(JOB_PREFIX)
+
+
+def unfinished_in_store(store: Store) -> Iterator[JobRecord]:
+    """The same by the store's word, for who has no Redis at hand: one record is read for each such job there was."""
+    for row in store.list(f"jobs/{JOB_PREFIX}"):
+        if row.key.endswith("/job.json"):
+            try:
+                job = JobRecord.model_validate_json(store.read(row.key))
+            except (ObjectMissing, ValueError):  # it was deleted, or another version wrote it
+                continue
+            if not job.state.is_terminal:
+                yield job
 
 
 def drop_upload(store: Store, ledger: Ledger, sha256: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import redis
 
@@ -15,6 +15,14 @@ from service.stores.protocol import ObjectMissing, Store
 
 class JobMissing(KeyError):
     """No job has this id. `args[0]` is the id."""
+
+
+class Place(NamedTuple):
+    """Where a job stands among others, of which the one with the largest place is the newest."""
+
+    moment: int
+    """In microseconds since 1970."""
+    job_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +86,14 @@ class JobReader:
 
     def recent(self) -> Iterator[JobRecord]:
         """Every job, those accepted, cancelled or ended last first. Reads one record for each that is taken."""
-        rows = (row for row in self._store.list("jobs/") if row.key.endswith("/job.json"))
-        for row in sorted(rows, key=lambda row: row.modified, reverse=True):
+        for place in self.places():
             with suppress(JobMissing):
-                yield self.get(row.key.split("/")[1])
+                yield self.get(place.job_id)
+
+    def places(self) -> Sequence[Place]:
+        """The place of every job by when it was accepted, cancelled or ended, the newest first. Reads no record."""
+        rows = (row for row in self._store.list("jobs/") if row.key.endswith("/job.json"))
+        return sorted((Place(event_id(row.modified), row.key.split("/")[1]) for row in rows), reverse=True)
 
     def unfinished(self, prefix: str = "") -> Iterator[JobRecord]:
         """Every job that has not ended, of those whose ids start with `prefix`, in the order of their ids.

@@ -112,12 +112,13 @@ def known_project(store: Store, project_id: str) -> ProjectRecord:
     return project
 
 
-def every_project(store: Store) -> Iterator[ProjectRecord]:
-    """All of them, by id."""
-    for row in store.list("projects/"):
-        if row.key.count("/") == 2 and row.key.endswith("/project.json"):
-            with suppress(ObjectMissing):
-                yield ProjectRecord.model_validate_json(store.read(row.key))
+def every_project(store: Store, after: str | None = None) -> Iterator[ProjectRecord]:
+    """All of them, by id, or those that come `after` an id, of a project or not. Reads one record for each."""
+    for project_id in store.folders("projects/"):
+        if after is None or f"{project_id}/" > f"{after}/":
+            project = find_project(store, project_id)
+            if project is not None:
+                yield project
 
 
 def project_lock(connection: redis.Redis, project_id: str) -> AbstractContextManager[None]:

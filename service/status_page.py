@@ -1,4 +1,8 @@
-"""What the page at `/` shows: the service at a glance, in a bounded number of looks at the store and Redis."""
+"""What the page at `/` shows: the service at a glance.
+
+It reads a bounded number of records. What grows with the service are a list of the names of all jobs, of all projects
+and of all generators, and Redis's word on the state of each unfinished job.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

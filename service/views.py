@@ -82,9 +82,10 @@ class ProjectSummary(BaseModel):
 
 
 class ProjectList(BaseModel):
-    """Every project."""
+    """Projects, by id."""
 
     projects: list[ProjectSummary]
+    next: str | None = Field(description="the last one's id, which `after` takes to go on; null: there are no more")
 
 
 class JobLinks(BaseModel):
@@ -158,6 +159,7 @@ class JobList(BaseModel):
     """Jobs, those accepted or ended last first."""
 
     jobs: list[JobView]
+    next: str | None = Field(description="what `before` takes to go on with older jobs; null: there are none")
 
 
 class GeneratorLinks(BaseModel):

@@ -1,7 +1,6 @@
 """`/jobs`: watching, stopping and looking at the work."""
 
 import re
-from itertools import islice
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -9,6 +8,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service.cancelling import cancel
 from service.dependencies import JobId, LedgerDep, QueueDep, StoreDep, WatchDep
+from service.job_list import PLACE, job_page
 from service.job_reader import JobMissing, JobReader
 from service.ledger import JobFinished
 from service.openapi import problems
@@ -39,10 +39,17 @@ def list_jobs(
     queue: QueueDep,
     limit: Annotated[int, Query(ge=1, le=1000, description="jobs to return at most")] = 100,
     state: Annotated[JobState | None, Query(description="only jobs in this state")] = None,
+    before: Annotated[
+        str | None, Query(pattern=PLACE, description="`next` of another answer: only jobs older than those in it")
+    ] = None,
 ) -> JobList:
-    """Jobs, those accepted or ended last first."""
-    jobs = (job for job in ledger.recent() if state is None or job.state is state)
-    return JobList(jobs=_views(list(islice(jobs, limit)), queue))
+    """Jobs, those accepted or ended last first. To go on with older ones, ask again with `before` the answer's `next`.
+
+    No answer looks at more than 1000 jobs that have ended. So with a `state` that is rare among them, it may have fewer
+    jobs than `limit`, or none, and a `next` all the same. Jobs that have not ended are found at once.
+    """
+    page = job_page(ledger, limit, state, before)
+    return JobList(jobs=_views(page.jobs, queue), next=page.next)
 
 
 @router.get("/{job_id}", summary="Get a job", responses=problems(404, 503))

@@ -1,9 +1,10 @@
 """`/projects`: seeds with their labels, and what was learnt of them."""
 
-from typing import Any
+from itertools import islice
+from typing import Annotated, Any
 
 import anyio
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 
 from service.dependencies import PartsDep, ProjectId, SettingsDep, StoreDep
@@ -130,10 +131,16 @@ async def create_project(request: Request, response: Response, store: StoreDep, 
     return ProjectView.of(project)
 
 
-@router.get("", summary="List projects", responses=problems(503))
-def list_projects(store: StoreDep) -> ProjectList:
-    """Every project, by id, without its seeds."""
-    return ProjectList(projects=[ProjectSummary.of(project) for project in every_project(store)])
+@router.get("", summary="List projects", responses=problems(422, 503))
+def list_projects(
+    store: StoreDep,
+    limit: Annotated[int, Query(ge=1, le=1000, description="projects to return at most")] = 100,
+    after: Annotated[str | None, Query(description="only projects that come after the one with this id")] = None,
+) -> ProjectList:
+    """Projects, by id, without their seeds. To go on where there are more, ask with `after` the answer's `next`."""
+    found = list(islice(every_project(store, after), limit + 1))
+    rows = [ProjectSummary.of(project) for project in found[:limit]]
+    return ProjectList(projects=rows, next=rows[-1].id if len(found) > limit else None)
 
 
 @router.get("/{project_id}", summary="Get a project", responses=problems(404, 503))

@@ -94,13 +94,15 @@ class FileStore:
         """See `Store.list`. Holds the names of one folder at a time."""
         check_prefix(prefix)
         folder, _, beginning = prefix.rpartition("/")
-        with _translated():
-            if not self._root.is_dir():
-                raise StoreUnavailable("the store's directory is gone")
-        start = self._root / folder if folder else self._root
-        if start.resolve() != start:
-            return
-        yield from self._walk(start, f"{folder}/" if folder else "", beginning)
+        if (start := self._folder(folder)) is not None:
+            yield from self._walk(start, f"{folder}/" if folder else "", beginning)
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """See `Store.folders`."""
+        if (folder := self._folder(check_folder(prefix))) is not None:
+            for name, _ in _names(folder):
+                if name.endswith("/"):
+                    yield name.removesuffix("/")
 
     def delete(self, key: str) -> None:
         """See `Store.delete`."""
@@ -157,15 +159,17 @@ class FileStore:
                 raise InvalidKey("the key names a folder of other keys, or lies below another key") from None
         _sync_folder(target.parent)
 
+    def _folder(self, name: str) -> Path | None:
+        """Where the keys below `name` lie; None if that is beyond a link."""
+        with _translated():
+            if not self._root.is_dir():
+                raise StoreUnavailable("the store's directory is gone")
+        folder = self._root / name
+        return folder if folder.resolve() == folder else None
+
     def _walk(self, folder: Path, key: str, beginning: str) -> Iterator[StoredObject]:
-        try:
-            with _translated(), os.scandir(folder) as entries:
-                # A folder sorts as "name/", so that keys come in the order of their whole strings.
-                named = [(entry.name + "/" * entry.is_dir(follow_symlinks=False), entry) for entry in entries]
-        except ObjectMissing:
-            return
-        for name, entry in sorted(named, key=lambda pair: pair[0]):
-            if not name.startswith(beginning) or name.startswith("."):
+        for name, entry in _names(folder):
+            if not name.startswith(beginning):
                 continue
             if name.endswith("/"):
                 yield from self._walk(folder / entry.name, key + name, "")
@@ -181,6 +185,16 @@ class FileStore:
             except OSError:
                 return
             folder = folder.parent
+
+
+def _names(folder: Path) -> list[tuple[str, os.DirEntry[str]]]:
+    """What is in a folder, in the order of the whole strings of keys: a folder sorts as `name/`."""
+    try:
+        with _translated(), os.scandir(folder) as entries:
+            named = [(entry.name + "/" * entry.is_dir(follow_symlinks=False), entry) for entry in entries]
+    except ObjectMissing:
+        return []
+    return sorted(((name, entry) for name, entry in named if not name.startswith(".")), key=lambda pair: pair[0])
 
 
 class _Window(io.RawIOBase):

@@ -32,7 +32,7 @@ def check_prefix(prefix: str) -> str:
 def check_folder(prefix: str) -> str:
     """`prefix` itself, if it is a prefix that ends in `/`. Raises `InvalidKey`."""
     if not prefix.endswith("/"):
-        raise InvalidKey("only a prefix that ends in / can be deleted")
+        raise InvalidKey("the prefix of a folder ends in /")
     return check_prefix(prefix)
 
 

@@ -71,6 +71,14 @@ class Store(Protocol):
         """Every object whose key starts with `prefix`, in key order, without holding them all in memory."""
         ...
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        """The next part of every key below `prefix`, which must end in `/`, where that part is not the key's last.
+
+        Each comes once, without looking at what is below it, in key order: `a-b` before `a`, since `a-b/` is before
+        `a/`. One that was emptied just now may still be among them.
+        """
+        ...
+
     def delete(self, key: str) -> None:
         """Remove the object; deleting a missing one is no error."""
         ...

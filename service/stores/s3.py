@@ -124,6 +124,17 @@ class S3Store:
                     if not key.endswith("/"):
                         yield StoredObject(key, row["Size"], row["LastModified"])
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        """See `Store.folders`. Holds one page of at most 1000."""
+        name = self._prefix + check_folder(prefix)
+        with self._translated():
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=name, Delimiter="/"
+            )
+            for page in pages:
+                for row in page.get("CommonPrefixes", ()):
+                    yield row["Prefix"].removeprefix(name).removesuffix("/")
+
     def delete(self, key: str) -> None:
         """See `Store.delete`."""
         name = self._name(key)

@@ -1,6 +1,7 @@
 """Generators over HTTP: deleting, encoders, samples; without any worker."""
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -12,6 +13,7 @@ from service.app import create_app
 from service.generator_removal import remove_generator
 from service.label_schema import LabelClass
 from service.ledger import Ledger
+from service.problems import Problem
 from service.records import GeneratorRecord, JobState, ProjectRecord
 from service.settings import Settings
 from service.stores import FileStore
@@ -87,6 +89,32 @@ def test_a_project_made_while_its_generator_is_deleted_keeps_one_of_both(
     monkeypatch.setattr(FileStore, "delete", creating_meanwhile)
     assert client.delete("/generators/toy").status_code == 409
     assert client.get("/generators/toy").status_code == 200
+
+
+def test_while_a_generator_is_deleted_others_wait_for_one_look_at_the_projects(
+    store: FileStore, redis: redis_client.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All records of projects are read for it, and meanwhile nobody can import, train or encode."""
+    ledger = Ledger(store, redis, 1000)
+    for generator_id in ("cats", "dogs"):
+        add_generator(store, id=generator_id)
+    project = ProjectRecord(id="mine", name="Mine", generator="dogs", seeds=[], classes=CLASSES)
+    store.put(ProjectRecord.key(project.id), project.model_dump_json().encode())
+    looks: list[bool] = []
+    folders = FileStore.folders
+
+    def noting(self: FileStore, prefix: str) -> Iterator[str]:
+        if prefix == "projects/":
+            looks.append(redis.exists("labelmint:lock:generators") == 1)
+        return folders(self, prefix)
+
+    monkeypatch.setattr(FileStore, "folders", noting)
+    remove_generator(store, ledger, redis, "cats")
+    assert looks == [False, True]
+    looks.clear()
+    with pytest.raises(Problem, match="mine"):
+        remove_generator(store, ledger, redis, "dogs")
+    assert looks == [False], "what is refused keeps nobody waiting"
 
 
 def test_an_encoder_is_trained_once(api: httpx.Client, api_store: FileStore, api_ledger: Ledger) -> None:

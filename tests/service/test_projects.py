@@ -2,10 +2,12 @@
 
 import io
 import json
+import os
 import re
 import threading
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -159,11 +161,58 @@ def test_a_stored_image_carries_nothing_but_pixels(api: httpx.Client, api_store:
 
 
 def test_projects_are_listed(api: httpx.Client) -> None:
-    assert api.get("/projects").json() == {"projects": []}
+    assert api.get("/projects").json() == {"projects": [], "next": None}
     project = post_files(api, good_files()).json()
     rows = api.get("/projects").json()["projects"]
     assert [(row["id"], row["seeds"], row["classes"]) for row in rows] == [(project["id"], 2, 3)]
     assert (rows[0]["label_kinds"], rows[0]["keypoints"], rows[0]["attributes"]) == (["segmentation"], 0, 0)
+
+
+def test_projects_are_listed_page_by_page(api: httpx.Client, api_store: FileStore) -> None:
+    classes = [{"name": "background", "color": "#000000"}, {"name": "bear", "color": "#ffffff"}]
+    ids = [f"p{number:03d}" for number in range(102)]
+    for project_id in ids:
+        project = {"id": project_id, "name": "Bears", "generator": "toy", "seeds": [], "classes": classes}
+        api_store.put(ProjectRecord.key(project_id), json.dumps(project).encode())
+        api_store.put(ProjectRecord.seed_key(project_id, 0, "image.png"), b"-")
+
+    def listed(**query: str | int) -> tuple[list[str], str | None]:
+        answer = api.get("/projects", params=query).json()
+        return [row["id"] for row in answer["projects"]], answer["next"]
+
+    assert listed() == (ids[:100], "p099")
+    assert listed(after="p099") == (ids[100:], None)
+    assert listed(limit=102) == (ids, None)
+    assert listed(limit=1, after="p000") == (["p001"], "p001")
+    assert listed(after="p050x", limit=1) == (["p051"], "p051"), "of an id that is gone, too"
+    assert listed(after="p101") == ([], None)
+    assert api.get("/projects?limit=0").status_code == api.get("/projects?limit=1001").status_code == 422
+
+
+def test_a_list_of_projects_costs_what_it_shows(
+    store: FileStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each project there are seeds in hundreds of files."""
+    client = TestClient(create_app(settings))
+    toy = make_generator()
+    store.put(GeneratorRecord.key(toy.id), toy.model_dump_json().encode())
+    ids = sorted(post_files(client, good_files(3)).json()["id"] for _ in range(4))
+    listed, opened = [], []
+    scandir, read = os.scandir, FileStore.read
+
+    def noting_folders(folder: Path) -> Any:
+        listed.append(Path(folder).name)
+        return scandir(folder)
+
+    def noting_keys(self: FileStore, key: str) -> bytes:
+        opened.append(key)
+        return read(self, key)
+
+    monkeypatch.setattr(os, "scandir", noting_folders)
+    monkeypatch.setattr(FileStore, "read", noting_keys)
+    assert [row["id"] for row in client.get("/projects?limit=2").json()["projects"]] == ids[:2]
+    assert listed == ["projects"]
+    assert opened == [ProjectRecord.key(project_id) for project_id in ids[:3]], "one more, to know whether there are"
 
 
 def test_a_project_in_use_is_not_deleted(api: httpx.Client, api_store: FileStore, api_ledger: Ledger) -> None:

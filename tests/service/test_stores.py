@@ -141,6 +141,17 @@ def test_list_is_in_key_order_and_by_prefix(any_store: Store) -> None:
         assert [row.key for row in any_store.list(prefix)] == sorted(k for k in keys if k.startswith(prefix)), prefix
 
 
+def test_folders_are_told_without_what_is_in_them(any_store: Store) -> None:
+    for key in ("p/a/x", "p/a/y/z", "p/a-b/x", "p/a0/x", "p/file", "q/r/x"):
+        any_store.put(key, b"")
+    assert list(any_store.folders("p/")) == ["a-b", "a", "a0"], "in the order of the keys"
+    assert list(any_store.folders("p/a/")) == ["y"]
+    assert list(any_store.folders("p/a/y/")) == list(any_store.folders("nothing/")) == []
+    for prefix in ("", "p", "p/a"):
+        with pytest.raises(InvalidKey):
+            next(any_store.folders(prefix))
+
+
 def test_delete_prefix_takes_a_folder_and_nothing_else(any_store: Store) -> None:
     for key in ("p/1/x", "p/1/y/z", "p/10/x", "q"):
         any_store.put(key, b"")
@@ -323,6 +334,10 @@ def test_a_link_in_a_file_store_is_not_followed(tmp_path: Path) -> None:
         with pytest.raises(InvalidKey):
             store.put(key, b"overwritten")
     assert list(store.list()) == list(store.list("link/")) == []
+    (outside / "folder").mkdir()
+    (tmp_path / "root" / "folder").mkdir()
+    (tmp_path / "root" / "folder" / "link").symlink_to(outside)
+    assert list(store.folders("link/")) == list(store.folders("folder/")) == []
     assert (outside / "secret").read_text() == "secret"
 
 
