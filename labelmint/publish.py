@@ -17,7 +17,7 @@ def publish(
     generator_id: Annotated[str, typer.Option("--id", help="What projects call it: letters a-z, digits and dashes")],
     name: Annotated[str | None, typer.Option(help="What people call it")] = None,
 ) -> None:
-    """Put a generator into the store, for projects to use. It replaces one of the same id that no project uses."""
+    """Put a generator into the store, for projects to use. It replaces one of the same id that nothing uses."""
     from models.checkpoint import CheckpointError
     from workers.publish import publish_generator
 
@@ -41,10 +41,11 @@ def publish(
 def _refuse_another(store: Store, folder: Path, generator_id: str) -> None:
     """Raises `UserError` if a generator with other weights has this id, and cannot give it up.
 
-    Projects fit their seeds to one generator's resolution and weights. A bundled one comes back when a worker starts.
+    Projects fit their seeds to one generator's resolution and weights, and jobs train encoders for its weights, or
+    begin from them. A bundled one comes back when a worker starts.
     """
     from models.bundled import bundled_folders
-    from service.generators import find_generator
+    from service.generators import find_generator, unfinished_in_store
     from service.projects import every_project
     from workers.local_generators import WEIGHTS, file_sha256
 
@@ -57,9 +58,22 @@ def _refuse_another(store: Store, folder: Path, generator_id: str) -> None:
     is_another = known is not None and known.sha256 != sha256
     if others or (known is not None and is_another and known.source == "bundled"):
         raise UserError(f"--id {generator_id}: a generator that comes with labelmint has this id; choose another one")
+    if not is_another:
+        return
     projects = [project.id for project in every_project(store) if project.generator == generator_id]
-    if is_another and projects:
-        users, named = users_in_words(projects, "project")
-        raise UserError(
-            f"--id {generator_id}: {users} another generator with this id; choose another one, or delete first: {named}"
-        )
+    if projects:
+        raise _in_use(generator_id, projects, "project", "delete")
+    jobs = [
+        job.id
+        for job in unfinished_in_store(store)
+        if generator_id in (job.generator_id, getattr(job.request, "start", None))
+    ]
+    if jobs:
+        raise _in_use(generator_id, jobs, "unfinished job", "cancel")
+
+
+def _in_use(generator_id: str, ids: list[str], what: str, remedy: str) -> UserError:
+    users, named = users_in_words(ids, what)
+    return UserError(
+        f"--id {generator_id}: {users} another generator with this id; choose another one, or {remedy} first: {named}"
+    )

@@ -12,7 +12,7 @@ from service.job_reader import JobMissing, JobReader
 from service.live_job import draws_key, events_key, finished_key, job_keys, live_key, notes_key, shards_key
 from service.locks import brief_lock, lock_if_free
 from service.records import JobError, JobRecord, JobState, Phase, event_id, now
-from service.stores.protocol import Store
+from service.stores.protocol import Store, StoreUnavailable
 
 
 class JobFinished(Exception):
@@ -49,22 +49,28 @@ class Ledger(JobReader):
         self._finish_shard = redis.register_script(scripts.FINISH_SHARD)
 
     def accept(self, job: JobRecord) -> JobRecord:
-        """Record a new job: store first, then Redis. If its id is known already, that job is returned unchanged."""
-        with self._lock(job.id):
-            try:
-                return self.get(job.id)
-            except JobMissing:
+        """Record a new job. If its id is known already, that job is returned unchanged.
+
+        Redis counts it before the store has it, so that whoever dies in between leaves no job that nobody finds.
+        Whatever is raised, no record of a new job is left: nobody is to take up what was refused.
+        """
+        is_written = False
+        try:
+            with self._lock(job.id):
+                with suppress(JobMissing):
+                    return self.get(job.id)
+                self._tell_beginning(job)
+                is_written = True  # or may be, whatever the store says
                 self._write(job)
-            pipeline = self._redis.pipeline()
-            pipeline.delete(*job_keys(job.id))
-            pipeline.hset(live_key(job.id), "state", job.state)
-            pipeline.hset(live_key(job.id), "last_event", str(event_id(job.created)))
-            pipeline.sadd(scripts.UNFINISHED, job.id)
-            pipeline.execute()
+        except BaseException:
+            if is_written:
+                with suppress(StoreUnavailable, redis.RedisError):
+                    self.forget(job.id)
+            raise
         return job
 
     def forget(self, job_id: str) -> None:
-        """Remove every trace of a job that was accepted but could not be queued.
+        """Remove every trace of a job that was not accepted, or could not be queued then.
 
         What is left in Redis if that fails then counts as a job until `settle` removes it.
         """
@@ -76,7 +82,8 @@ class Ledger(JobReader):
         self._redis.sadd(scripts.UNFINISHED, job_id)
 
     def settle(self, job_id: str) -> None:
-        """Let Redis know that a job has ended or is gone, where it failed just after the store had learnt so.
+        """Let Redis know that a job has ended or is gone, where it failed just after the store had learnt so, or that
+        there never was one.
 
         Nothing is done about any other job, nor while another process decides about this one.
         """
@@ -236,6 +243,15 @@ class Ledger(JobReader):
         ended = job.model_copy(update={"state": state, "finished": now(), "progress": progress, **changes})
         self._write(ended)
         self._tell_end(job.id, state)
+
+    def _tell_beginning(self, job: JobRecord) -> None:
+        """Let Redis know the job, and nothing of what it knew before under its id."""
+        pipeline = self._redis.pipeline()
+        pipeline.delete(*job_keys(job.id))
+        pipeline.hset(live_key(job.id), "state", job.state)
+        pipeline.hset(live_key(job.id), "last_event", str(event_id(job.created)))
+        pipeline.sadd(scripts.UNFINISHED, job.id)
+        pipeline.execute()
 
     def _tell_end(self, job_id: str, state: JobState) -> None:
         """Let Redis know that the job has ended."""

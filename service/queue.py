@@ -29,6 +29,17 @@ began without getting any further, and gives up then."""
 SAMPLES = "workers.generator_samples.run"
 """The one part that belongs to no job: its first argument is a generator's id."""
 
+TIME_LIMITS = {
+    "workers.fit.run": "fit_timeout_s",
+    "workers.shard.run": "shard_timeout_s",
+    "workers.package.run": "package_timeout_s",
+    "workers.generator_import.run": "import_timeout_s",
+    "workers.generator_train.run": "train_timeout_s",
+    "workers.generator_encode.run": "encode_timeout_s",
+    SAMPLES: "shard_timeout_s",
+}
+"""The body of each kind of part → the setting that says how long it may take, in seconds."""
+
 
 class Waiting(NamedTuple):
     """parts: that wait for a worker. oldest_s: for how long the next of them has since it was enqueued, last if it was
@@ -60,29 +71,27 @@ class JobQueue:
             case "package":
                 return self.enqueue_package(job.id)
             case "import":
-                return self._enqueue_generator_part(job.id, "import", self._settings.import_timeout_s)
+                return self._enqueue_generator_part(job.id, "import")
             case "train":
-                return self._enqueue_generator_part(job.id, "train", self._settings.train_timeout_s)
+                return self._enqueue_generator_part(job.id, "train", TRAIN_RETRIES)
             case "encode":
-                return self._enqueue_generator_part(job.id, "encode", self._settings.encode_timeout_s)
+                return self._enqueue_generator_part(job.id, "encode")
 
-    def _enqueue_generator_part(self, job_id: str, task: str, timeout_s: int) -> str:
+    def _enqueue_generator_part(self, job_id: str, task: str, retries: int = RETRIES) -> str:
         """`workers.generator_{task}.run(job_id)`."""
-        retries = TRAIN_RETRIES if task == "train" else RETRIES
-        return self._enqueue(f"{job_id}-{task}", f"workers.generator_{task}.run", (job_id,), timeout_s, retries)
+        return self._enqueue(f"{job_id}-{task}", f"workers.generator_{task}.run", (job_id,), retries)
 
     def enqueue_fit(self, job_id: str) -> str:
         """Have `workers.fit.run(job_id)` called. Returns the part's id."""
-        return self._enqueue(f"{job_id}-fit", "workers.fit.run", (job_id,), self._settings.fit_timeout_s)
+        return self._enqueue(f"{job_id}-fit", "workers.fit.run", (job_id,))
 
     def enqueue_shard(self, job_id: str, shard: int) -> str:
         """Have `workers.shard.run(job_id, shard)` called. Returns the part's id."""
-        part = f"{job_id}-shard-{shard:05d}"
-        return self._enqueue(part, "workers.shard.run", (job_id, shard), self._settings.shard_timeout_s)
+        return self._enqueue(f"{job_id}-shard-{shard:05d}", "workers.shard.run", (job_id, shard))
 
     def enqueue_package(self, job_id: str) -> str:
         """Have `workers.package.run(job_id)` called. Returns the part's id."""
-        return self._enqueue(f"{job_id}-package", "workers.package.run", (job_id,), self._settings.package_timeout_s)
+        return self._enqueue(f"{job_id}-package", "workers.package.run", (job_id,))
 
     def workers(self) -> int:
         """How many living workers listen on the queue. One that died counts while its last sign of life does."""
@@ -123,7 +132,7 @@ class JobQueue:
     def enqueue_samples(self, generator_id: str, truncation: float) -> str:
         """Have `workers.generator_samples.run(generator_id, truncation)` called. Returns the part's id."""
         part = f"{generator_id}-{samples_file(truncation).removesuffix('.png').replace('.', '-')}"
-        return self._enqueue(part, SAMPLES, (generator_id, truncation), self._settings.shard_timeout_s)
+        return self._enqueue(part, SAMPLES, (generator_id, truncation))
 
     def is_blank(self) -> bool:
         """Whether Redis has lost what was enqueued, and nobody has said since that it knows of all there is to do."""
@@ -137,16 +146,14 @@ class JobQueue:
         """Raises an error of Redis if it cannot be reached."""
         self._redis.ping()
 
-    def _enqueue(
-        self, part: str, function: str, args: tuple[str | float, ...], timeout_s: int, retries: int = RETRIES
-    ) -> str:
+    def _enqueue(self, part: str, function: str, args: tuple[str | float, ...], retries: int = RETRIES) -> str:
         for _ in range(10):
             try:
                 self._queue.enqueue_call(
                     function,
                     args=args,
                     job_id=part,
-                    timeout=timeout_s,
+                    timeout=getattr(self._settings, TIME_LIMITS[function]),
                     ttl=None,  # a part may wait for weeks behind a training
                     result_ttl=3600,
                     failure_ttl=self._settings.job_ttl_s,

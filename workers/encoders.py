@@ -143,21 +143,18 @@ def _details(progress: EncoderProgress) -> dict[str, float | str]:
 
 
 def _publish(bench: Workbench, record: GeneratorRecord, trained: TrainedEncoder) -> None:
-    """The encoder first, then the record that says so; neither if the generator is gone."""
-    key = generator_key(record.id, _ENCODER)
+    """The encoder first, then the record that says so; neither if the generator is gone or another by now."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / _ENCODER
         trained.encoder.save(path, {"perceptual": trained.facts["perceptual"]})
-        with path.open("rb") as stream:
-            bench.store.put(key, stream)
-    with generators_lock(bench.redis):
-        newest = find_generator(bench.store, record.id)
-        if newest is None or newest.sha256 != record.sha256:
-            bench.store.delete(key)
-            raise _replaced(record.id)
-        provenance = newest.provenance | {"encoder": trained.facts}
-        changed = newest.model_copy(update={"has_encoder": True, "provenance": provenance})
-        bench.store.put(GeneratorRecord.key(record.id), changed.model_dump_json(indent=1).encode())
+        with path.open("rb") as stream, generators_lock(bench.redis):
+            newest = find_generator(bench.store, record.id)
+            if newest is None or newest.sha256 != record.sha256:
+                raise _replaced(record.id)
+            bench.store.put(generator_key(record.id, _ENCODER), stream)
+            provenance = newest.provenance | {"encoder": trained.facts}
+            changed = newest.model_copy(update={"has_encoder": True, "provenance": provenance})
+            bench.store.put(GeneratorRecord.key(record.id), changed.model_dump_json(indent=1).encode())
 
 
 def _replaced(generator_id: str) -> JobFailure:

@@ -22,7 +22,7 @@ def start_job(bench: Workbench) -> None:
     if not bench.ledger.start(bench.job_id):
         raise Cancelled
     if isinstance(bench.job.request, FitRequest):
-        _tell(bench, ensure_labeler(bench, fit_settings(bench.settings)))
+        _tell(bench, _fitted(bench))
         bench.ledger.succeed(bench.job_id, {})
         return
     plan = _planned(bench)
@@ -31,9 +31,15 @@ def start_job(bench: Workbench) -> None:
     _hand_out(bench, plan)
 
 
+def _fitted(bench: Workbench) -> str:
+    """The fit key of the labeler that suits the project as it is now; it becomes the one that the project reports."""
+    key = ensure_labeler(bench, fit_settings(bench.settings))
+    bench.store.put(ProjectFit.key(bench.project.id), ProjectFit(fit_key=key).model_dump_json().encode())
+    return key
+
+
 def _tell(bench: Workbench, fit_key: str) -> None:
-    """Let the project and the job know their labeler, and the user what its fit found."""
-    bench.store.put(ProjectFit.key(bench.project.id), ProjectFit(fit_key=fit_key).model_dump_json().encode())
+    """Let the job know its labeler, and the user what the fit found."""
     bench.ledger.fitted(bench.job_id, fit_key)
     for note in fit_notes(read_report(bench.store, fit_key), bench.project):
         bench.ledger.note(bench.job_id, note)
@@ -43,12 +49,12 @@ def _tell(bench: Workbench, fit_key: str) -> None:
 def _planned(bench: Workbench) -> Plan:
     plan = read_plan(bench.store, bench.job_id)
     if plan is not None and has_labeler(bench.store, plan.fit_key):
-        return plan
-    key = ensure_labeler(bench, fit_settings(bench.settings))
+        return plan  # of a job taken up again, maybe long after the project was fitted anew
+    key = _fitted(bench)
     request, settings = bench.job.generate, bench.settings
     samples_s = _samples_s(read_report(bench.store, key))
     size = shard_size(request.count, settings.shard_size, samples_s, bench.queue.workers())
-    size = size_in_time(size, samples_s, work_of(request), settings.shard_timeout_s)
+    size = size_in_time(size, request.count, samples_s, work_of(request), settings.shard_timeout_s)
     plan = Plan(fit_key=key, count=request.count, shard_size=size)
     write_plan(bench.store, bench.job_id, plan)
     return plan

@@ -144,7 +144,8 @@ class _Packing:
         self.bench.store.put(self._key("card.md"), io.BytesIO(self._card(tally).markdown().encode()))
 
     def write_manifest(self) -> None:
-        """Store the list of all that there is: of the formats, those of this job and of every other one."""
+        """Store the list of all that there is: of the formats, those of this job and of every other one. What somebody
+        has deleted from the store is left out."""
         known: dict[str, str] = {}
         while known != (known := self._all_outputs()):
             # Written after the zips it names; and again, if another job has added a format meanwhile.
@@ -176,12 +177,15 @@ class _Packing:
         return self.bench.ledger.get(self.source.id).outputs | self.outputs
 
     def _manifest(self, outputs: dict[str, str]) -> dict[str, object]:
-        def entry(key: str) -> dict[str, object]:
-            return {"key": key, "bytes": self.bench.store.size(key)}
+        sizes = {row.key: row.size for row in self.bench.store.list(self._key(""))}
+
+        def entries(keys: dict[str, str]) -> dict[str, dict[str, object]]:
+            return {name: {"key": key, "bytes": sizes[key]} for name, key in keys.items() if key in sizes}
 
         shards = [
-            {**entry(shard_key(self.source.id, shard)), "first": indices.start, "count": len(indices)}
+            {"key": key, "bytes": sizes[key], "first": indices.start, "count": len(indices)}
             for shard, indices in enumerate(self.plan.all_indices())
+            if (key := shard_key(self.source.id, shard)) in sizes
         ]
         return {
             "job": self.source.id,
@@ -190,9 +194,8 @@ class _Packing:
             "count": self.count,
             "seeds": self.seeds,
             "shards": shards,
-            "formats": {name: entry(key) for name, key in sorted(outputs.items())},
-            "card": entry(self._key("card.md")),
-            "preview": entry(self._key("preview.png")),
+            "formats": entries(dict(sorted(outputs.items()))),
+            **entries({"card": self._key("card.md"), "preview": self._key("preview.png")}),
         }
 
     def _key(self, file: str) -> str:

@@ -26,6 +26,9 @@ _SMALLEST_SHARD, _LARGEST_SHARD = 25, 100_000
 _SHARDS_A_WORKER = 4
 """At least, where they are not too short for that, so that the workers end at about the same time."""
 
+_MOST_SHARDS = 20_000
+"""Of a job: each is a part in Redis, and an object in the store that packaging opens."""
+
 
 class Plan(BaseModel):
     """Which labeler a job uses and how its samples are cut. Settings that change later do not touch a job under way."""
@@ -76,13 +79,15 @@ def work_of(request: GenerateRequest) -> float:
     return (wished * attempts + free) / request.count + request.multiply - 1
 
 
-def size_in_time(size: int, samples_s: float, work: float, timeout_s: float) -> int:
-    """`size`, or fewer samples per shard where they take more than half of the time that a shard has.
+def size_in_time(size: int, count: int, samples_s: float, work: float, timeout_s: float) -> int:
+    """`size`, or fewer samples per shard where they take more than half of the time that a shard has; but never so few
+    that a job of `count` has more shards than `_MOST_SHARDS`. Those may take too long, if nearly every candidate is
+    drawn in vain.
 
     samples_s: candidates that one worker was seen to make in a second; work: of them, for a sample; timeout_s: after
     which a shard is given up, and its job with it.
     """
-    return max(1, min(size, int(samples_s * timeout_s / 2 / work)))
+    return max(-(-count // _MOST_SHARDS), min(size, int(samples_s * timeout_s / 2 / work)))
 
 
 def read_plan(store: Store, job_id: str) -> Plan | None:

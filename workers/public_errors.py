@@ -3,14 +3,26 @@
 from typing import Any
 
 import redis.exceptions
+from rq import get_current_job
 from rq.timeouts import JobTimeoutException
 
 from service.locks import LockBusy
 from service.printed import shortened_text
+from service.queue import TIME_LIMITS
 from service.records import JobError
 from service.stores.protocol import ObjectMissing, StoreFull, StoreUnavailable
 
 _LONGEST_MESSAGE = 4000
+
+_TAKES_LONG = {
+    "fit_timeout_s": "The fit",
+    "shard_timeout_s": "A shard of the job",
+    "package_timeout_s": "Packing the dataset",
+    "import_timeout_s": "The import",
+    "train_timeout_s": "The training",
+    "encode_timeout_s": "Training the encoder",
+}
+"""What a setting limits, in words."""
 
 
 class JobFailure(Exception):
@@ -55,13 +67,7 @@ def public_error(exc: BaseException) -> JobError:
     if isinstance(exc, JobFailure):
         return exc.error
     if isinstance(exc, JobTimeoutException):
-        return JobError(
-            code="timeout",
-            message="One step of the job took longer than its limit. Raise the limit (LABELMINT_FIT_TIMEOUT_S, "
-            "LABELMINT_SHARD_TIMEOUT_S, LABELMINT_PACKAGE_TIMEOUT_S, LABELMINT_IMPORT_TIMEOUT_S, "
-            "LABELMINT_ENCODE_TIMEOUT_S or LABELMINT_TRAIN_TIMEOUT_S), or use a faster device.",
-            retry=False,
-        )
+        return JobError(code="timeout", message=_too_long(), retry=False)
     if isinstance(exc, ObjectMissing):
         return JobError(
             code="object-missing",
@@ -112,3 +118,16 @@ def public_error(exc: BaseException) -> JobError:
         message="The worker met an error it has no words for. Its log has the details under this job's id.",
         retry=True,
     )
+
+
+def _too_long() -> str:
+    """Of the part that runs here."""
+    part = get_current_job()
+    setting = TIME_LIMITS.get(part.func_name or "") if part is not None else None
+    if part is None or setting is None:
+        return "A step of the job took longer than its time limit. Raise that on the workers, or use a faster device."
+    remedy = "Raise it, or use a faster device."
+    if setting == "shard_timeout_s":
+        remedy = "Raise it, use a faster device, or lower `max_attempts` if the request has a `balance`."
+    limit = f"LABELMINT_{setting.upper()} allows, which is {part.timeout} s"
+    return f"{_TAKES_LONG[setting]} took longer than {limit}. {remedy}"

@@ -6,6 +6,7 @@ RQ does the like, after minutes: it waits for a registry entry to expire, and lo
 import socket
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from service.stores.protocol import StoreUnavailable
 from workers.lifeline import is_running
 from workers.outages import last_outage
 from workers.public_errors import WORKER_LOST, WORKER_STOPPED
-from workers.recover import recover
+from workers.recover import recover, take_up
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +37,7 @@ LIFE_S = 20
 """A worker that gave no sign of life for this long counts as dead, wherever it runs."""
 
 _COUNTED_EVERY_S = 60.0
-"""Between two looks for jobs that only Redis counts as unfinished: each such look may have to ask the store."""
+"""Between two looks for jobs that have no part in the queue: each such look may have to ask the store."""
 
 _TAKEN_GRACE_S = 5.0
 """A part may be taken from the queue and not yet noted as started for a moment, never for this long."""
@@ -59,6 +60,8 @@ class Sweeper:
     queue: JobQueue
     _blank_since: float | None = None
     _counted_at: float | None = None
+    _idle: frozenset[str] = frozenset()
+    """Jobs that had no part in the queue when last looked for."""
     _taken_since: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -70,7 +73,7 @@ class Sweeper:
         """Requeue the parts of dead workers, fail the jobs whose parts have no retries left, and drop stale entries,
         those of jobs that have ended included.
 
-        Where Redis has lost everything, take up all unfinished jobs again.
+        Take up again the unfinished jobs of which the queue has nothing; where Redis has lost everything, all of them.
         """
         with lock_if_free(self.connection, "sweep") as ours:
             if not ours:
@@ -81,7 +84,7 @@ class Sweeper:
             clean_registries(self._queue)
             worker_registration.clean_worker_registry(self._queue)
             self._recover_from_loss()
-            self._settle_jobs_that_redis_missed()
+            self._settle_idle_jobs()
 
     def settle(self, part: Job) -> None:
         """Fail the job that `part` belongs to, because the part failed for good without a word from its body."""
@@ -97,30 +100,53 @@ class Sweeper:
         if not self.queue.is_blank():
             self._blank_since = None
             return
+        self._idle = frozenset()  # they are among those to recover
         moment = time.monotonic()
         self._blank_since = self._blank_since if self._blank_since is not None else moment
         if moment - self._blank_since >= LIFE_S:
             log.warning("Redis had lost everything", jobs=recover(self.ledger, self.queue))
 
-    def _settle_jobs_that_redis_missed(self) -> None:
-        """Jobs with a part in the queue are at work. The store is asked about the others alone, seldom any."""
+    def _settle_idle_jobs(self) -> None:
+        """Jobs with a part in the queue are at work. The store is asked about the others alone, seldom any.
+
+        Such a job may have ended without Redis knowing. Or whoever accepted it may be about to enqueue it; if it is
+        idle the next time as well, nobody is, and it is taken up.
+        """
         moment = time.monotonic()
         if self._counted_at is not None and moment - self._counted_at < _COUNTED_EVERY_S:
             return
         self._counted_at = moment
-        for job_id in self.queue.idle(self.ledger.counted()):
+        idle = frozenset(self.queue.idle(self.ledger.counted()))
+        for job_id in idle:
             self.ledger.settle(job_id)
+        for job_id in idle & self._idle:
+            self._take_up(job_id)
+        self._idle = idle
+
+    def _take_up(self, job_id: str) -> None:
+        """Nothing is done about a job that is to fail as soon as that can be recorded."""
+        if any(part.startswith(f"{job_id}-") for part in self._failed.get_job_ids(cleanup=False)):
+            return
+        with suppress(JobMissing):
+            job = self.ledger.get(job_id)
+            if not job.state.is_terminal:
+                log.warning("a job had no part in the queue", job=job_id)
+                take_up(job, self.ledger, self.queue)
 
     def _requeue_parts_of_dead_workers(self) -> None:
         for job_id, execution_id in self._started.get_job_and_execution_ids(cleanup=False):
-            worker = self._worker_of(job_id, execution_id)
-            if worker is not None and not worker.is_dead:
-                continue
-            execution = Execution(execution_id, job_id, self.connection)
-            part = self._fetch(job_id)
-            stopped = worker is not None and worker.left_in_order
-            log.warning("worker lost", part=job_id)
             with self.connection.pipeline() as pipeline:
+                # A part that ends changes as its entry and its execution go. Either is noticed from here on.
+                pipeline.watch(Job.key_for(job_id))  # type: ignore[no-untyped-call]
+                worker = self._worker_of(job_id, execution_id)
+                if worker is not None and not worker.is_dead:
+                    continue
+                execution = Execution(execution_id, job_id, self.connection)
+                if self.connection.zscore(self._started.key, execution.composite_key) is None:
+                    continue
+                part = self._fetch(job_id)
+                stopped = worker is not None and worker.left_in_order
+                pipeline.multi()
                 if part is None:
                     pipeline.zrem(self._started.key, execution.composite_key)
                 else:
@@ -128,7 +154,9 @@ class Sweeper:
                     if stopped:
                         part.retries_left = (part.retries_left or 0) + 1  # to be stopped is not to fail
                     self._retry_or_fail(part, pipeline, WORKER_STOPPED if stopped else WORKER_LOST.code)
-                pipeline.execute()
+                with suppress(redis.WatchError):  # the next sweep sees what has become of it
+                    pipeline.execute()
+                    log.warning("worker lost", part=job_id)
 
     def _requeue_parts_lost_on_the_way(self) -> None:
         """A worker takes a part from the queue to the intermediate list, and may die before it notes it as started."""

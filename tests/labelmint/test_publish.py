@@ -5,7 +5,8 @@ from pathlib import Path
 from models.checkpoint import half, load_tensors, save_tensors
 from service.generators import find_generator
 from service.projects import remove_project
-from service.records import ProjectRecord
+from service.records import JobRecord, JobState, ProjectRecord
+from service.requests import EncodeRequest, TrainRequest
 from service.stores import FileStore
 from tests.labelmint.test_cli import labelmint
 from tests.workers.world import CLASSES, write_generator
@@ -40,7 +41,7 @@ def test_something_else_is_refused_in_one_line(tmp_path: Path) -> None:
 
 
 def test_a_generator_that_is_needed_is_not_replaced(tmp_path: Path, store: FileStore) -> None:
-    """Its projects' seeds have its resolution, and their labelers know its features alone."""
+    """Its projects' seeds have its resolution, their labelers know its features alone, and so do encoders."""
     write_generator(tmp_path / "run")
     write_generator(tmp_path / "other")
     weights = tmp_path / "other" / "weights.safetensors"
@@ -64,6 +65,18 @@ def test_a_generator_that_is_needed_is_not_replaced(tmp_path: Path, store: FileS
     assert publish("run", "cats") == []
     assert find_generator(store, "cats") == first
     remove_project(store, "p1")
+    for request in (
+        EncodeRequest(generator_id="cats"),
+        TrainRequest(generator_id="lions", name="Lions", sha256="0", start="cats"),
+    ):
+        job = JobRecord(id="gen-1", request=request)
+        store.put(JobRecord.key("gen-1"), job.model_dump_json().encode())
+        (refusal,) = publish("other", "cats")
+        assert refusal.startswith("Error: --id cats: 1 unfinished job uses another generator with this id")
+        assert refusal.endswith("cancel first: gen-1")
+        assert find_generator(store, "cats") == first
+    ended = job.model_copy(update={"state": JobState.CANCELLED})
+    store.put(JobRecord.key("gen-1"), ended.model_dump_json().encode())
     assert publish("other", "cats") == []
     second = find_generator(store, "cats")
     assert first is not None

@@ -5,6 +5,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import redis as redis_client
@@ -15,6 +16,7 @@ from models.inversion.training import EncoderProgress, EncoderSettings, EncoderT
 from models.training.checkpoints import read_checkpoint
 from service.generators import find_generator
 from service.ledger import Ledger
+from service.locks import lock_if_free
 from service.queue import JobQueue
 from service.records import GeneratorRecord, JobRecord, Phase
 from service.requests import EncodeRequest
@@ -104,6 +106,42 @@ def test_a_generator_deleted_meanwhile_gets_no_encoder(bench: Workbench, monkeyp
         ensure_encoder(bench)
     assert not bench.store.exists(KEY)
     assert find_generator(bench.store, GENERATOR) is None
+
+
+def test_a_generator_that_replaced_it_meanwhile_keeps_its_own_encoder(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = encoders._trained
+
+    def replace_generator(*arguments: object) -> object:
+        outcome = trained(*arguments)  # type: ignore[arg-type]
+        record = find_generator(bench.store, GENERATOR)
+        assert record is not None
+        other = record.model_copy(update={"sha256": "1" * 64, "has_encoder": True})
+        bench.store.put(GeneratorRecord.key(GENERATOR), other.model_dump_json().encode())
+        bench.store.put(KEY, b"its own")
+        return outcome
+
+    monkeypatch.setattr(encoders, "_trained", replace_generator)
+    with pytest.raises(JobFailure, match="deleted or replaced"):
+        ensure_encoder(bench)
+    assert bench.store.read(KEY) == b"its own"
+
+
+def test_nobody_removes_a_generator_while_its_encoder_is_stored(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, free = bench.store.put, []
+
+    def watched(key: str, data: bytes | BinaryIO) -> int:
+        if key in (KEY, GeneratorRecord.key(GENERATOR)):
+            with lock_if_free(bench.redis, "generators") as is_free:
+                free.append(is_free)
+        return put(key, data)
+
+    monkeypatch.setattr(bench.store, "put", watched)
+    ensure_encoder(bench)
+    assert free == [False, False]
 
 
 def test_training_can_be_cancelled(bench: Workbench) -> None:

@@ -16,6 +16,7 @@ from service.ledger import Ledger
 from service.queue import JobQueue
 from service.records import JobRecord, JobState, Phase, ProjectRecord, SeedRecord
 from service.redis_client import connect
+from service.requests import FitRequest
 from service.settings import Settings
 from service.stores import FileStore
 from tests.workers.processes import kill, wait_for, worker
@@ -149,6 +150,17 @@ def test_a_cancelled_fit_leaves_no_report(service: Service, fitted: JobRecord) -
         assert service.api.post(f"/jobs/{job_id}/cancel").json()["state"] == "cancelling"
         assert service.ended(job_id).state is JobState.CANCELLED
     assert service.api.get(f"/projects/{project}/report").status_code == 404
+
+
+def test_a_fit_that_takes_too_long_says_which_limit_to_raise(service: Service, fitted: JobRecord) -> None:
+    request = FitRequest(project_id=service.another_project("slow"))
+    job = service.ledger.accept(JobRecord(id="slow", request=request))
+    JobQueue(service.connection, service.settings.model_copy(update={"fit_timeout_s": 1})).enqueue_job(job)
+    with service.worker():
+        error = service.ended("slow").error
+    assert error is not None
+    assert (error.code, error.retry) == ("timeout", False)
+    assert error.message.startswith("The fit took longer than LABELMINT_FIT_TIMEOUT_S allows, which is 1 s.")
 
 
 def test_a_killed_worker_s_fit_is_taken_over(service: Service, fitted: JobRecord) -> None:

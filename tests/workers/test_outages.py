@@ -5,7 +5,6 @@ import signal
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import boto3
 import pytest
@@ -140,7 +139,7 @@ class Server(EmbeddedRedis):
     """One that can be started again at its address, empty."""
 
     def restart(self) -> None:
-        self._process = self._start(urlsplit(self.url).port or 0)
+        self._process = self._start()
         assert self._wait_until_ready()
 
 

@@ -97,6 +97,19 @@ def test_formats_asked_for_later_are_those_asked_for_at_once(world: PackingWorld
     assert manifest["formats"].keys() == {"png", "coco", "yolo"}
 
 
+@pytest.mark.parametrize("deleted", ["voc.zip", "card.md", "preview.png"])
+def test_the_manifest_leaves_out_what_was_deleted(world: PackingWorld, deleted: str) -> None:
+    world.packed(request(9, [DatasetFormat.PNG, DatasetFormat.VOC]))
+    world.store.delete(dataset_key("job", deleted))
+    bench = again(world, [DatasetFormat.COCO])
+    make_dataset(bench)
+    assert bench.ledger.get(bench.job_id).state is JobState.SUCCEEDED
+    manifest = json.loads(world.store.read(dataset_key("job", "manifest.json")))
+    entries = [*manifest["formats"].values(), manifest.get("card"), manifest.get("preview")]
+    named = {entry["key"].rpartition("/")[2] for entry in entries if entry is not None}
+    assert named == {"png.zip", "voc.zip", "coco.zip", "card.md", "preview.png"} - {deleted}
+
+
 def test_a_format_that_is_there_is_left_as_it_is(world: PackingWorld) -> None:
     world.packed(request(9, ALL, SPLIT))
     before = {row.key: row.modified for row in world.store.list("datasets/job/") if row.key.endswith(".zip")}

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.projects import ProjectFit
 from service.records import dataset_key
 from service.requests import GenerateRequest
 from service.stores import FileStore
 from tests.workers.conftest import NewJob
+from tests.workers.world import PROJECT
 from workers.fit import start_job
 from workers.plan import Plan, read_plan, shard_size, size_in_time, work_of, write_plan
 
@@ -84,7 +86,13 @@ def test_work_grows_with_what_is_asked_for(changes: dict[str, Any], work: float)
     [(30.0, 1.0, 3_600), (30.0, 64.0, 843), (30.0, 10_000.0, 5), (0.5, 10_000.0, 1)],
 )
 def test_a_shard_takes_no_more_than_half_of_its_time(samples_s: float, work: float, size: int) -> None:
-    assert size_in_time(3_600, samples_s, work, 3_600) == size
+    assert size_in_time(3_600, 20_000, samples_s, work, 3_600) == size
+
+
+@pytest.mark.parametrize("wished", [1, 3_600])
+def test_whatever_is_asked_for_the_parts_of_a_job_are_not_without_number(wished: int) -> None:
+    size = size_in_time(wished, 1_000_000, 30.0, 10_000.0, 3_600)
+    assert Plan(fit_key="k", count=1_000_000, shard_size=size).shards == 20_000
 
 
 def test_a_job_is_cut_by_what_it_asks_for(
@@ -103,6 +111,34 @@ def test_a_job_is_cut_by_what_it_asks_for(
         sizes.append(plan.shard_size)
     timeout_s = bench.settings.shard_timeout_s
     assert sizes == [90, 10 * timeout_s // 2 // 1_000]
+
+
+def test_no_job_floods_the_queue(
+    new_job: NewJob, fitted_world: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.fit.ensure_labeler", lambda *_: fitted_world[1])
+    monkeypatch.setattr("workers.fit._samples_s", lambda _: 10.0)
+    monkeypatch.setattr("workers.plan._MOST_SHARDS", 30)
+    balance = {"coverage": {"dark": {"samples": 90, "min_share": 0.1}}, "max_attempts": 10_000}
+    bench = new_job("job", 90, 90, balance=balance)
+    bench.store.delete(dataset_key("job", "plan.json"))
+    start_job(bench)
+    assert bench.queue.waiting().parts == 30
+
+
+def test_a_job_that_is_taken_up_again_leaves_the_projects_report_as_it_is(
+    new_job: NewJob, fitted_world: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.fit.ensure_labeler", lambda *_: fitted_world[1])
+    bench = new_job("job", 90, 90)
+    newer = ProjectFit(fit_key="newer").model_dump_json().encode()
+    bench.store.put(ProjectFit.key(PROJECT), newer)
+    start_job(bench)
+    assert bench.store.read(ProjectFit.key(PROJECT)) == newer
+    assert bench.ledger.get("job").fit_key == fitted_world[1]
+    bench.store.delete(dataset_key("job", "plan.json"))
+    start_job(bench)
+    assert ProjectFit.model_validate_json(bench.store.read(ProjectFit.key(PROJECT))).fit_key == fitted_world[1]
 
 
 def test_a_plan_is_kept(store: FileStore) -> None:
