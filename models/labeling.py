@@ -72,6 +72,18 @@ class LabelingKernel:
         return labels
 
     @torch.inference_mode()
+    def confidence(self, features: list[Tensor]) -> Tensor | None:
+        """The members' mean probability of the class that each pixel is given, float32 (B, H, W) in (0, 1]; None where
+        no classes are told apart."""
+        side, classes = self.architecture.resolution, self.architecture.layout.classes
+        if not classes:
+            return None
+        found = torch.empty((len(features[0]), side, side), device=self.device)
+        for tile in self.network.tiles(features):
+            found[tile.images, tile.rows] = tile.outputs[:, :classes].softmax(dim=1).mean(dim=0).amax(dim=0)
+        return found
+
+    @torch.inference_mode()
     def pixel_outputs(self, features: list[Tensor]) -> Tensor:
         """Every member's outputs for each pixel, float32 (B, M, K + P + D, H, W): all at once, for comparison."""
         side = self.architecture.resolution

@@ -17,7 +17,8 @@ from models.fitting.seed_labels import LabelTensors, StackedLabels
 from models.fitting.settings import FitSettings
 from models.fitting.training import train_labeler
 from models.fitting.twins import Twins
-from models.labeler import Labels
+from models.labeler import Labeler, Labels
+from models.labeling import LabelingKernel
 from models.labels import LabelLayout
 
 LEAST_SEEDS = 5
@@ -85,10 +86,10 @@ def cross_validate(
             report(before + done)
 
         labeler = train_labeler(features, labels, others, layout, images, shorter, tell)
-        with torch.inference_mode():
-            for chunk in out.split(at_once(features.bundle.resolution, CHUNK)):
-                outputs = labeler(features.of(chunk))
-                said.append(_Said(labeler.decode(outputs), _confidence(outputs.classes), _sure(outputs.attributes)))
+        kernel = LabelingKernel(labeler, features.precision)
+        for chunk in out.split(at_once(features.bundle.resolution, CHUNK)):
+            seen = features.of(chunk)
+            said.append(_Said(kernel.label(seen), kernel.confidence(seen), _sure(labeler, seen)))
     return _joined(torch.cat(parts), folds, said)
 
 
@@ -99,13 +100,11 @@ class _Said:
     attributes: Tensor | None
 
 
-def _confidence(logits: Tensor | None) -> Tensor | None:
-    """(B, M, K, …) → the largest mean probability (B, …)."""
-    return None if logits is None else logits.softmax(dim=2).mean(dim=1).amax(dim=1)
-
-
-def _sure(attributes: tuple[Tensor, ...]) -> Tensor | None:
-    each = [confidence for logits in attributes if (confidence := _confidence(logits)) is not None]
+@torch.inference_mode()
+def _sure(labeler: Labeler, features: list[Tensor]) -> Tensor | None:
+    """The members' mean probability of each attribute's value, (B, A)."""
+    _, attributes = labeler.of_whole_images(features)
+    each = [logits.softmax(dim=2).mean(dim=1).amax(dim=1) for logits in attributes]
     return torch.stack(each, dim=1) if each else None
 
 

@@ -26,6 +26,7 @@ from models.inversion.perceptual import PerceptualDistance
 from models.inversion.refinement import Inversions, invert
 from models.label_quality import class_iou
 from models.labeler import Labeler
+from models.labeling import LabelingKernel
 from models.labels import ImageLabels, LabelLayout, LabelMirror
 from models.pictures import to_network, to_uint8
 
@@ -210,7 +211,8 @@ def learn(
     draw_pilots(bundle, labeler, settings, lambda done: report(checked + done, total))
     lap("pilot")
     chunks = torch.arange(seeds).split(at_once(bundle.resolution, LABELED_AT_ONCE))
-    predictions = StackedLabels.of_batches([labeler.label(features.of(chunk)) for chunk in chunks])
+    kernel = LabelingKernel(labeler, features.precision)
+    predictions = StackedLabels.of_batches([kernel.label(features.of(chunk)) for chunk in chunks])
     return Learnt(labeler, predictions, held_out, seconds)
 
 

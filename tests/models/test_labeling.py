@@ -113,9 +113,12 @@ def test_labels_are_those_of_the_materialised_hypercolumn(
     difference = (kernel.pixel_outputs(features).double() - expected).abs().max()
     assert difference < 1e-4 * expected.abs().max()
     assert_same_labels(kernel.label(features), labeler.label(features))
+    confidence = kernel.confidence(features)
+    assert (confidence is None) == (not layout.classes)
     if layout.classes:
-        voted = expected[:, :, : layout.classes].softmax(dim=2).mean(dim=1).argmax(dim=1)
+        most, voted = expected[:, :, : layout.classes].softmax(dim=2).mean(dim=1).max(dim=1)
         assert (kernel.label(features).masks == voted).float().mean() >= 0.999
+        assert torch.allclose(confidence.double(), most, atol=1e-4)
 
 
 @pytest.mark.parametrize("shared", [0, 24])

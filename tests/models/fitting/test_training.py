@@ -1,26 +1,42 @@
 """The ensemble learns each label kind from a few seeds, alone and together with the others."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from models.bundle import GeneratorBundle
 from models.fitting import FitSettings, LabelNames, StackedLabels
 from models.fitting.cross_validation import HeldOut, cross_validate, fold_count
 from models.fitting.fit import Learnt, learn
+from models.fitting.lattice import Lattice
 from models.fitting.pilots import draw_pilots
 from models.fitting.report import examples, held_out_figures
 from models.fitting.seed_features import PooledFeatures, SeedFeatures
 from models.fitting.training import pixel_loss, train_labeler
 from models.label_quality import accuracy, class_iou, depth_errors, mean_known
 from models.labeler import HeadOutputs, Labeler
+from models.labeling import BUDGET_BYTES
 from models.labels import LabelLayout
 from tests.models.fitting.subjects import LAYOUT, NAMES, QUICK, subjects
 
 SETTINGS = replace(QUICK, steps=200)
+
+
+class Largest(TorchDispatchMode):
+    """values: how many numbers the largest tensor had that was made meanwhile."""
+
+    values = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        self.values = max([self.values, *(t.numel() for t in tree_leaves(result) if isinstance(t, torch.Tensor))])
+        return result
 
 
 def learnt(bundle: GeneratorBundle, layout: LabelLayout, count: int = 40, settings: FitSettings = SETTINGS) -> Labeler:
@@ -219,6 +235,28 @@ class TestCrossValidation:
         assert held_out is not None
         place = held_out.rows.tolist().index(2)
         assert (held_out.labels.masks[place] != 3).all()
+
+    def test_seeds_are_labeled_within_the_budget_however_many_classes_there_are(
+        self, tiny_bundle: GeneratorBundle, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What every member says of every class of every pixel of an image is more than there may be memory for."""
+        monkeypatch.setitem(BUDGET_BYTES, "cpu", 2**18)
+        seeds, classes = subjects(tiny_bundle, 6), 80
+        features = SeedFeatures(tiny_bundle, seeds.codes, Lattice.draw(6, 16, 4, 0, tiny_bundle.device))
+        with Largest() as largest:
+            held_out = cross_validate(
+                features,
+                StackedLabels(seeds.labels.masks, None, None, None).tensors(tiny_bundle.device),
+                torch.arange(6),
+                LabelLayout(classes=classes),
+                None,
+                replace(QUICK, fold_steps=2, batch=2),
+                lambda _: None,
+            )
+        assert held_out is not None
+        assert held_out.class_confidence is not None
+        assert held_out.class_confidence.shape == (6, 16, 16)
+        assert largest.values < QUICK.members * classes * 16 * 16
 
     def test_too_few_seeds_are_not_cut_up(self) -> None:
         assert fold_count(4, QUICK) == 0
