@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from labelmint.user_error import UserError, outages_as_errors, settings_or_error, store_or_error
+from service.generator_names import NAME_REMEDY, is_name
 from service.ids import IDENTIFIER
 from service.stores import Store, absolute_url
 from service.users import users_in_words
@@ -23,6 +24,8 @@ def publish(
 
     if not IDENTIFIER.fullmatch(generator_id):
         raise UserError(f"--id {generator_id}: use lower-case letters, digits and dashes, at most 64 of them")
+    if name is not None and not is_name(name):
+        raise UserError(f"--name: {NAME_REMEDY}")
     settings = settings_or_error()
     store = store_or_error(settings)
     try:

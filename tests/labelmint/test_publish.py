@@ -40,6 +40,15 @@ def test_something_else_is_refused_in_one_line(tmp_path: Path) -> None:
         assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_a_name_that_uploads_may_not_have_is_refused(tmp_path: Path, store: FileStore) -> None:
+    write_generator(tmp_path / "run")
+    for name in ("", "x" * 65, "cats\x1b[2J"):
+        done = labelmint(tmp_path, "generator", "publish", "run", "--id", "cats", "--name", name)
+        assert done.returncode == 2
+        assert "--name: use at most 64 printable characters" in done.stderr
+    assert find_generator(store, "cats") is None
+
+
 def test_a_generator_that_is_needed_is_not_replaced(tmp_path: Path, store: FileStore) -> None:
     """Its projects' seeds have its resolution, their labelers know its features alone, and so do encoders."""
     write_generator(tmp_path / "run")
