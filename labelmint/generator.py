@@ -15,7 +15,7 @@ from labelmint.user_error import UserError, refusals_as_errors, settings_or_erro
 if TYPE_CHECKING:
     from models.inversion.perceptual import PerceptualDistance
 
-app = typer.Typer(no_args_is_help=True, help="Train a generator and its encoder, and look at them.")
+app = typer.Typer(no_args_is_help=True, help="Train or import generators, and put them into the store.")
 app.command()(train)
 
 

@@ -28,7 +28,7 @@ _DEFAULT_REDIS = "redis://127.0.0.1:6379/0"
 _JSON_BYTES = 64 * 1024
 _DESCRIPTION = """Turns 50 or fewer labeled images into a labeled dataset of any size.
 
-1. `POST /projects` with your images, their masks and a `project.json`.
+1. `POST /projects` with your images, their labels and a `project.json`.
 2. `POST /projects/{id}/fit`, if you want to know from `GET /projects/{id}/report` how right the labels will be.
 3. `POST /generate` with how many samples you want.
 4. Watch `GET /jobs/{id}` (`Prefer: wait=30`) or follow `GET /jobs/{id}/events`.

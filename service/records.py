@@ -163,7 +163,7 @@ class Progress(Record):
     """How far the current phase is.
 
     Units: bytes for import, images shown for train, steps for encode and fit, seeds × steps for invert, flipped seeds
-    included, samples for generate, samples × formats for package.
+    included, samples for generate, images × formats for package, versions and seeds included.
     """
 
     done: int = 0

@@ -196,7 +196,7 @@ class TrainingChoices(Record):
         default=False, description="show mirrored images as well; wrong where left and right differ"
     )
     augment: Literal["ada", "fixed", "none"] = Field(
-        default="ada", description="what the discriminator's images go through, at a strength that ADA finds"
+        default="ada", description="how the discriminator's images are changed: as ADA finds, at a fixed `p`, or not"
     )
     augment_p: StrictFloat | None = Field(
         default=None, ge=0, lt=1, description="probability of each augmentation: kept with fixed, the first with ada"

@@ -55,7 +55,7 @@ def add_formats(
 
     The answer is a job to watch at `Location`. When it has succeeded, the job that made the samples offers the new
     zips, too. A format that the dataset has already is left as it is; 409 if it was cut into other parts. 410 once the
-    samples are gone from the store.
+    samples are gone from the store, or the project was deleted.
     """
     source = find_job(ledger, job_id)
     if not isinstance(source.request, GenerateRequest):

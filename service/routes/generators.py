@@ -133,7 +133,7 @@ async def get_samples(
         float, Query(ge=0.0, le=1.0, description="psi, rounded to 0.05; the header `X-Truncation` says to what")
     ] = 0.7,
 ) -> Response:
-    """A grid of samples, with one row a class if the generator has classes.
+    """A grid of samples; if the generator has classes, with one row for each of the first ten.
 
     That of 0.7 comes with an imported or trained generator. Others, and all of a bundled one, are drawn by a worker
     when somebody asks: the answer waits some seconds for that, and is 503 with `Retry-After` if all workers are busy.
