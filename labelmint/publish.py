@@ -34,7 +34,7 @@ def publish(
             record = publish_generator(store, folder, generator_id, name or generator_id, "trained")
     except (CheckpointError, OSError) as refusal:
         raise UserError(f"{folder}: {refusal}") from None
-    without = "" if record.has_encoder else "; it has no encoder, so inverting seeds takes longer and comes out worse"
+    without = "" if record.has_encoder else "; it has no encoder yet: one is trained when a project first needs it"
     place = absolute_url(settings.store_url)
     Console(highlight=False, markup=False, soft_wrap=True).print(
         f"generator {record.id} of {record.resolution} × {record.resolution} pixels is in the store {place}{without}"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 import redis
+from pydantic import ValidationError
 
 from service.ledger import Ledger
 from service.locks import brief_lock
@@ -17,10 +18,10 @@ JOB_PREFIX = "gen-"
 
 
 def find_generator(store: Store, generator_id: str) -> GeneratorRecord | None:
-    """The generator with this id, or None."""
+    """The generator with this id, or None; that of a later version counts as missing."""
     try:
         return GeneratorRecord.model_validate_json(store.read(GeneratorRecord.key(generator_id)))
-    except (ObjectMissing, InvalidKey):
+    except (ObjectMissing, InvalidKey, ValidationError):
         return None
 
 

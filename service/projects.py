@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 
 import redis
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from service.forced_seeds import forced_names
 from service.generators import every_generator, find_generator
@@ -97,10 +97,10 @@ def invalid_upload(complaints: Sequence[Complaint]) -> Problem:
 
 
 def find_project(store: Store, project_id: str) -> ProjectRecord | None:
-    """The project with this id, or None."""
+    """The project with this id, or None; that of a later version counts as missing."""
     try:
         return ProjectRecord.model_validate_json(store.read(ProjectRecord.key(project_id)))
-    except (ObjectMissing, InvalidKey):
+    except (ObjectMissing, InvalidKey, ValidationError):
         return None
 
 

@@ -117,7 +117,7 @@ def read_checkpoint(
             "import-too-large",
             f"Reading the checkpoint took more than {memory} bytes of memory or {settings.import_timeout_s} s, or "
             "crashed the process that read it. If it is a StyleGAN2, save its generator alone and send that, or raise "
-            "LABELMINT_IMPORT_MEMORY_BYTES or LABELMINT_IMPORT_TIMEOUT_S on the workers.",
+            "LABELMINT_IMPORT_MEMORY_BYTES on the workers or LABELMINT_IMPORT_TIMEOUT_S on workers and API.",
         ) from None
     if refusal := answer.get("refusal"):
         raise JobFailure("import-refused", f"{refusal}.".replace("..", "."))

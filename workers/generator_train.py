@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rq import get_current_job
+
 from models.bundle import load_generator
 from models.training.folder_lock import FolderBusy
 from models.training.images import TooFewImages
@@ -105,13 +107,19 @@ def _start(bench: Workbench, request: TrainRequest) -> Iterator[Path | None]:
         yield folder
 
 
+def _time_limit(bench: Workbench) -> float:
+    """Seconds that the queue lets this part run: by the settings of whoever put it there, not by ours."""
+    part = get_current_job()
+    return bench.settings.train_timeout_s if part is None or part.timeout is None else float(part.timeout)
+
+
 def _go_on(bench: Workbench, request: TrainRequest, folder: Path, start: Path | None) -> None:
     """Train from where the folder is, or from the generator of the folder `start`, and publish the best generator."""
     plan = _plan(request, start)
     images = folder / "images.zip"
     bench.ledger.enter_phase(bench.job_id, Phase.TRAIN, plan.images)
     fetch_upload(bench, request.sha256, images, _told(bench, "fetch images"))
-    watch = _Watch(bench, folder, plan, time.monotonic() + _SHARE_OF_TIME * bench.settings.train_timeout_s)
+    watch = _Watch(bench, folder, plan, time.monotonic() + _SHARE_OF_TIME * _time_limit(bench))
     options = TrainingOptions(
         start=start,
         fit=request.fit,

@@ -125,7 +125,7 @@ def _too_long() -> str:
     part = get_current_job()
     setting = TIME_LIMITS.get(part.func_name or "") if part is not None else None
     if part is None or setting is None:
-        return "A step of the job took longer than its time limit. Raise that on the workers, or use a faster device."
+        return "A step of the job took longer than its time limit. Raise that, or use a faster device."
     remedy = "Raise it, or use a faster device."
     if setting == "shard_timeout_s":
         remedy = "Raise it, use a faster device, or lower `max_attempts` if the request has a `balance`."

@@ -377,3 +377,18 @@ def test_the_example_of_the_readme_is_taken(api: httpx.Client) -> None:
 
 def _tables(section: str) -> list[str]:
     return next(block for block in section.split("```") if "image,point" in block).strip().splitlines()
+
+
+def test_records_of_a_later_version_count_as_missing(api: httpx.Client, api_store: FileStore) -> None:
+    """After an upgrade that was taken back, what can be read is there."""
+    project = post_zip(api, zipped(good_files(3))).json()
+    later = api_store.read(ProjectRecord.key(project["id"])).replace(b"{", b'{"flavour": "sweet", ', 1)
+    api_store.put(ProjectRecord.key("later"), later)
+    generator = api_store.read(GeneratorRecord.key("toy")).replace(b"{", b'{"flavour": "sweet", ', 1)
+    api_store.put(GeneratorRecord.key("later"), generator)
+    for kind in ("projects", "generators"):
+        assert api.get(f"/{kind}/later").status_code == 404
+        listed = [row["id"] for row in api.get(f"/{kind}").json()[kind]]
+        assert listed
+        assert "later" not in listed
+    assert api.get("/").status_code == 200

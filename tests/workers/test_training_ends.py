@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -233,6 +234,20 @@ def test_a_time_limit_is_no_cancellation(new_training: NewTraining, monkeypatch:
     assert job.error is not None
     assert job.error.code == "timeout"
     assert "LABELMINT_TRAIN_TIMEOUT_S" in job.error.message
+
+
+def test_a_training_ends_within_the_time_that_the_queue_gives_it(
+    new_training: NewTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who put it there may have another setting than the worker; beyond that limit it would be cut off."""
+    bench = new_training()
+    assert bench.settings.train_timeout_s > 3600
+    part = SimpleNamespace(timeout=0, id="gen-job-train", retries_left=0, meta={}, func_name="")
+    monkeypatch.setattr(generator_train, "get_current_job", lambda: part)
+    generator_train.run("gen-job")
+    error = bench.ledger.get("gen-job").error
+    assert error is not None
+    assert error.code == "timeout"
 
 
 def test_the_best_of_a_training_that_ended_without_a_worker_is_published(
