@@ -64,24 +64,19 @@ def _flip(plan: Plan) -> list[Variant]:
     ]
 
 
-def _of_fit(plan: Plan, name: str, values: Mapping[str, Any]) -> list[Variant]:
-    usual = getattr(plan.fit, name)
+def _misfit(plan: Plan) -> list[Variant]:
+    usual = plan.fit.misfit_share
     return [
-        Variant(label, replace(plan, fit=replace(plan.fit, **{name: value})), usual=value == usual)
-        for label, value in values.items()
+        Variant(f"{100 * share:g} %", replace(plan, fit=replace(plan.fit, misfit_share=share)), usual=share == usual)
+        for share in (0.0, 0.02, 0.05)
     ]
 
 
-def _misfit(plan: Plan) -> list[Variant]:
-    return _of_fit(plan, "misfit_share", {f"{100 * share:g} %": share for share in (0.0, 0.02, 0.05)})
-
-
-def _decay(plan: Plan) -> list[Variant]:
-    return _of_fit(plan, "weight_decay", {f"{decay:g}": decay for decay in (0.0, 0.5, 1.0)})
-
-
 def _members(plan: Plan) -> list[Variant]:
-    return _of_fit(plan, "members", {str(members): members for members in (1, 3, 5, 10)})
+    return [
+        Variant(str(members), replace(plan, fit=replace(plan.fit, members=members)), usual=members == plan.fit.members)
+        for members in (1, 3, 5, 10)
+    ]
 
 
 def _upsampling(plan: Plan) -> list[Variant]:
@@ -136,7 +131,6 @@ ABLATIONS: dict[str, tuple[str, Callable[[Plan], list[Variant]]]] = {
     "lpips": ("LPIPS in the inversion's loss", _lpips),
     "flip": ("seeds", _flip),
     "misfit": ("share of the seeds' pixels, those rebuilt worst, that is not learnt from", _misfit),
-    "decay": ("weight decay of the labeler", _decay),
     "members": ("members of the ensemble", _members),
     "upsampling": ("upsampling of the hypercolumn", _upsampling),
     "kinds": ("label kinds that the labeler learns", _kinds),

@@ -11,16 +11,16 @@ from models.inversion.refinement import RefinementSettings
 
 @dataclass(frozen=True)
 class FitSettings:
-    """members, hidden, shared: the ensemble, see `LabelerArchitecture`. steps, batch, learning_rate, weight_decay: its
-    training; batch counts images. pixel_share: each member sees its own random share of the pixels of a step, which
-    keeps members different. lattice_side: larger images are learnt from at so many of their rows and columns, see
-    `Lattice`. keypoint_weight, depth_weight: of their losses beside the segmentation's. image_steps, image_rate,
-    image_decay, image_noise: steps, learning rate, weight decay and noise on standardised features of the heads for
-    whole images. folds, fold_steps: of the cross-validation, 0 folds for none. min_psnr_db: a seed whose reconstruction
-    is worse does not enter the fit. misfit_share: of the seeds' pixels, those that are rebuilt worst, whose masks and
-    depth are not learnt from. flip: learn from flipped seeds as well, where labels and generator allow. pilots:
-    truncation → random samples whose uncertainty is measured. lpips_backbone, lpips_weights: see `PerceptualDistance`;
-    the path does not enter the fingerprint."""
+    """members, hidden, shared: the ensemble, see `LabelerArchitecture`. steps, batch, learning_rate: its training;
+    batch counts images. pixel_share: each member sees its own random share of the pixels of a step, which keeps members
+    different. lattice_side: larger images are learnt from at so many of their rows and columns, see `Lattice`.
+    keypoint_weight, depth_weight: of their losses beside the segmentation's. image_steps, image_rate, image_decay,
+    image_noise: steps, learning rate, weight decay and noise on standardised features of the heads for whole images.
+    folds, fold_steps: of the cross-validation, 0 folds for none. min_psnr_db: a seed whose reconstruction is worse
+    does not enter the fit. misfit_share: of the seeds' pixels, those that are rebuilt worst, whose masks and depth are
+    not learnt from. flip: learn from flipped seeds as well, where labels and generator allow. pilots: truncation →
+    random samples whose uncertainty is measured. lpips_backbone, lpips_weights: see `PerceptualDistance`; the path does
+    not enter the fingerprint."""
 
     members: int = 3
     hidden: tuple[int, ...] = (24,)
@@ -28,7 +28,6 @@ class FitSettings:
     steps: int = 400
     batch: int = 4
     learning_rate: float = 1e-2
-    weight_decay: float = 0.5
     pixel_share: float = 0.5
     lattice_side: int = 128
     keypoint_weight: float = 0.03

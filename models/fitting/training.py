@@ -98,10 +98,10 @@ def _train_pixels(
     settings: FitSettings,
     report: Callable[[int], None],
 ) -> None:
-    """AdamW with a cosine end. Decay holds back weights that a few seeds would lend to chance."""
+    """Adam with a cosine end."""
     random = torch.Generator().manual_seed(settings.seed)
     weights = [weight for name, weight in labeler.named_parameters() if not name.startswith("image.")]
-    adam = torch.optim.AdamW(weights, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    adam = torch.optim.Adam(weights, lr=settings.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, max(1, settings.steps))
     batch = min(settings.batch, len(rows))
     order = torch.empty(0, dtype=torch.long)

@@ -19,7 +19,6 @@ from models.fitting.pilots import draw_pilots
 from models.fitting.report import examples, held_out_figures
 from models.fitting.seed_features import PooledFeatures, SeedFeatures
 from models.fitting.training import pixel_loss, train_labeler
-from models.heads.segmentation import IGNORED
 from models.label_quality import accuracy, class_iou, depth_errors, mean_known
 from models.labeler import HeadOutputs, Labeler
 from models.labeling import BUDGET_BYTES
@@ -48,23 +47,6 @@ def learnt(bundle: GeneratorBundle, layout: LabelLayout, count: int = 40, settin
     pooled = PooledFeatures.of(features, 64, 0)
     rows = torch.arange(count)
     return train_labeler(features, stacked.tensors(bundle.device), rows, layout, pooled, settings, lambda _: None)
-
-
-def test_weights_that_nothing_is_learnt_by_decay(tiny_bundle: GeneratorBundle) -> None:
-    """Where all pixels are to be ignored, each step takes rate times decay of a weight, on a cosine from rate to 0."""
-    seeds = subjects(tiny_bundle, 4)
-    unknown = StackedLabels(np.full_like(seeds.labels.masks, IGNORED), None, None, None).tensors(tiny_bundle.device)
-    features = SeedFeatures(tiny_bundle, seeds.codes)
-
-    def weights(decay: float) -> torch.Tensor:
-        settings = replace(QUICK, steps=50, learning_rate=0.02, weight_decay=decay)
-        rows = torch.arange(4)
-        labeler = train_labeler(features, unknown, rows, LabelLayout(classes=3), None, settings, lambda _: None)
-        return torch.cat([parameter.flatten() for parameter in labeler.parameters()])
-
-    left = np.prod([1 - 0.5 * 0.01 * (1 + np.cos(np.pi * step / 50)) for step in range(50)])
-    torch.testing.assert_close(weights(0.5), weights(0.0) * left)
-    assert left < 0.8
 
 
 def said(bundle: GeneratorBundle, labeler: Labeler, codes: torch.Tensor) -> StackedLabels:
