@@ -1,7 +1,7 @@
 """Left and right in names: which names speak of a side, and which trade places when an image is flipped."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 _BEFORE = re.compile(r"(left|right|l|r)([_\- .])(.+)", re.IGNORECASE)
 _AFTER = re.compile(r"(.+)([_\- .])(left|right|l|r)", re.IGNORECASE)
@@ -17,6 +17,17 @@ _OTHER = {"left": "right", "right": "left", "l": "r", "r": "l"}
 def speaks_of_a_side(name: str) -> bool:
     """Whether a name may mean the left or the right one of two; rather too often than too seldom."""
     return _SIDED.search(name) is not None
+
+
+def points_are_silent(mirrors: Mapping[str, str | None]) -> bool:
+    """Whether nobody knows which keypoints trade places when an image is flipped. `mirrors`: name → mirror.
+
+    A name speaks of a side, and has no mirror; or there are several, and none has one. Points are often numbered, and a
+    wrong guess would put every one of them on both sides.
+    """
+    if len(mirrors) > 1 and not any(mirrors.values()):
+        return True
+    return any(mirror is None and speaks_of_a_side(name) for name, mirror in mirrors.items())
 
 
 def mirrors_of(names: Sequence[str]) -> dict[str, str]:

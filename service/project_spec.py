@@ -142,6 +142,9 @@ def _check_attributes(attributes: list[Attribute]) -> list[Attribute]:
             if item.name.casefold() == "image":
                 remedy = "name the attribute otherwise"
                 yield Fault(f"{index}.name", "`image` is the column of classes.csv that names the image", remedy)
+            if f"_{item.name}".endswith("_file_name"):
+                message = f"readers of `huggingface` take what `{shown(item.name)}` says for the path of a picture"
+                yield Fault(f"{index}.name", message, "name the attribute otherwise, or leave it out")
             for fault in _faults_of_names("value", item.values):
                 yield fault._replace(field=f"{index}.values.{fault.field}")
             swapped = Counter(value for pair in item.mirror for value in pair)

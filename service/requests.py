@@ -88,6 +88,13 @@ class Balance(Record):
         default=64, ge=1, le=10_000, description="draws for a sample that is to show something before it is given up on"
     )
 
+    @field_validator("classes", "coverage", mode="before")
+    @classmethod
+    def _each_name_once(cls, lines: object) -> object:
+        if isinstance(lines, dict) and len({str(name).strip() for name in lines}) < len(lines):
+            raise ValueError("each name is there once, whatever the spaces around it")
+        return lines
+
     @property
     def samples(self) -> int:
         """How many samples are spoken for."""
@@ -138,7 +145,7 @@ class GenerateRequest(Packaging):
     @field_validator("multiply")
     @classmethod
     def _versions_differ(cls, multiply: int, others: ValidationInfo) -> int:
-        if multiply > 1 and not others.data.get("augment"):
+        if multiply > 1 and others.data.get("augment") == []:  # steps that are wrong are told of by themselves
             raise ValueError("it makes augmented versions: name the steps in `augment`")
         return multiply
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from models.fitting import LabelNames
 from models.labels import LabelLayout, LabelMirror
 from service.label_schema import LabelSchema
-from service.mirrors import speaks_of_a_side
+from service.mirrors import points_are_silent, speaks_of_a_side
 
 
 def layout_of(schema: LabelSchema) -> LabelLayout:
@@ -43,14 +43,10 @@ def mirror_of(schema: LabelSchema) -> LabelMirror:
 
 def has_silent_sides(schema: LabelSchema) -> bool:
     """Whether nobody knows what the labels of a flipped image are: a name speaks of a side, and the schema does not say
-    what it becomes; or there are several keypoints, and of none it is said. Points are often numbered, and a wrong
-    guess would put every one of them on both sides."""
-    if len(schema.points) > 1 and not any(point.mirror for point in schema.points):
+    what it becomes; or there are several keypoints, and of none it is said."""
+    if points_are_silent({point.name: point.mirror for point in schema.points}):
         return True
-    lists = [
-        {item.name: item.mirror for item in schema.classes},
-        {point.name: point.mirror for point in schema.points},
-    ]
+    lists = [{item.name: item.mirror for item in schema.classes}]
     for attribute in schema.attributes:
         both = dict([*attribute.mirror, *((b, a) for a, b in attribute.mirror)])
         lists.append({value: both.get(value) for value in attribute.values})

@@ -10,6 +10,7 @@ from service.augmentation import misfits
 from service.balance import look_up
 from service.dataset_formats import unsuited_formats
 from service.dependencies import LedgerDep, QueueDep, SettingsDep, StoreDep
+from service.file_faults import shortened
 from service.generators import find_generator
 from service.json_body import json_only
 from service.openapi import problems
@@ -90,7 +91,7 @@ def _check(wanted: GenerateRequest, max_count: int, store: Store) -> None:
     else:
         errors += _misfits(wanted, project, find_generator(store, project.generator))
     if errors:
-        raise invalid_request(errors)
+        raise invalid_request(shortened(errors))
 
 
 def _misfits(wanted: GenerateRequest, project: ProjectRecord, generator: GeneratorRecord | None) -> list[Complaint]:

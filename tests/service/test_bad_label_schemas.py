@@ -49,6 +49,7 @@ FAULTS: list[Fault] = [
     ("no attribute", project(attributes=[]), "project.json", "at least 1"),
     ("attribute twice", project(attributes=[SPECIES, SPECIES]), "project.json", "`species` is there twice"),
     ("attribute called image", project(attributes=[SPECIES | {"name": "Image"}]), "project.json", "names the image"),
+    ("attribute of paths", project(attributes=[SPECIES | {"name": "a_file_name"}]), "project.json", "for the path of"),
     ("value twice", attributes(values=["koala", "panda", "Panda"]), "project.json", "`panda` is there twice"),
     ("one value", attributes(values=["koala"]), "project.json", "at least 2"),
     ("257 values", attributes(values=[str(n) for n in range(257)]), "project.json", "at most 256"),

@@ -76,10 +76,16 @@ def test_a_job_is_accepted_and_queued(api: httpx.Client, project: str, redis: Re
         ({"multiply": 4}, "multiply"),
         ({"count": 600, "multiply": 2, "augment": [{"name": "HorizontalFlip"}]}, "count"),
         ({"augment": [{"name": "Sharpen"}]}, "augment.0"),
+        ({"augment": [{"name": "Sharpen"}], "multiply": 2}, "augment.0"),
         ({"augment": [{"name": "RGBShift", "p": 2}]}, "augment.0.RGBShift.p"),
         ({"augment": [{"name": "CoarseDropout", "fill_mask": 9}]}, "augment.0.fill_mask"),
         ({"balance": {"class": {"panda": 3}}}, "balance.class.panda"),
         ({"balance": {"class": {"panda": 0}}}, "balance.class.panda"),
+        ({"balance": {"class": {"panda": 1, " panda": 2}}}, "balance.class"),
+        (
+            {"balance": {"coverage": {name: {"samples": 1, "min_share": 0.1} for name in ("bear", "bear ")}}},
+            "balance.coverage",
+        ),
         ({"balance": {"max_attempts": "5"}}, "balance.max_attempts"),
         ({"balance": {"class": {"panda": 8, "koala": -5}}}, "balance.class.koala"),
         ({"balance": {"coverage": {"tail": {"samples": 3, "min_share": 0.1}}}}, "balance.coverage.tail"),
@@ -122,6 +128,14 @@ def test_a_refusal_says_what_is_wrong_in_our_own_words(
 def test_faults_are_told_together(api: httpx.Client) -> None:
     answer = api.post("/generate", json={"project_id": "nothing", "count": 10**9})
     assert [error["field"] for error in answer.json()["errors"]] == ["count", "project_id"]
+
+
+def test_of_very_many_faults_the_first_ones_are_told(api: httpx.Client, project: str) -> None:
+    lines = {f"{number:x}": 1 for number in range(6000)}
+    answer = api.post("/generate", json={"project_id": project, "count": 6000, "balance": {"class": lines}})
+    errors = answer.json()["errors"]
+    assert answer.status_code == 422
+    assert (len(errors), errors[-1]["message"]) == (101, "5901 more faults")
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"", b"\xff", b'"x"'])

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from service.label_schema import LabelSchema
+from service.mirrors import points_are_silent
 from workers.tars import Point
 
 OBJECT = "object"
@@ -39,7 +40,9 @@ def object_box(points: list[Point], side: int) -> tuple[float, float, float, flo
     return round(left, 3), round(top, 3), round(right - left, 3), round(bottom - top, 3)
 
 
-def mirrored_points(schema: LabelSchema) -> list[int]:
-    """For each keypoint, the index of the one that it becomes when an image is flipped."""
+def mirrored_points(schema: LabelSchema) -> list[int] | None:
+    """For each keypoint, the index of the one that it becomes when an image is flipped; None if nobody knows."""
+    if points_are_silent({point.name: point.mirror for point in schema.points}):
+        return None
     names = [point.name for point in schema.points]
     return [names.index(point.mirror) if point.mirror else place for place, point in enumerate(schema.points)]

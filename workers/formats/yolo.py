@@ -126,7 +126,10 @@ def _yaml(names: list[str], parts: tuple[Part, ...], poses: LabelSchema | None =
     lines = [f"{part}: images/{folder}" for part, folder in folders.items()]
     lines += ["names:", *(f"  {number}: {_json(name)}" for number, name in enumerate(names))]
     if poses is not None:
-        lines += [f"kpt_shape: [{len(poses.points)}, 3]", f"flip_idx: {mirrored_points(poses)}"]
+        lines.append(f"kpt_shape: [{len(poses.points)}, 3]")
+        # Without it training flips no image; with a wrong one it learns points on the wrong side.
+        if (order := mirrored_points(poses)) is not None:
+            lines.append(f"flip_idx: {order}")
         lines.append(f"kpt_names: {{0: {_json([point.name for point in poses.points])}}}")
     return "".join(f"{line}\n" for line in lines).encode()
 
@@ -154,6 +157,11 @@ def _files(schema: LabelSchema) -> dict[str, str]:
             "a line an image: class 0, the points' box widened by a twentieth of the image, and the points"
         )
         files[_pose_yaml(schema)] = "the same for a pose model"
+        if mirrored_points(schema) is None:
+            files[_pose_yaml(schema)] += (
+                ". It has no `flip_idx`, without which Ultralytics flips no image: the project does not say by "
+                "`mirror` which points exchange left and right"
+            )
     if schema.classes and schema.keypoints:
         files["labels-pose/"] = "rename it to `labels` (and that to something else) to train a pose model"
     if schema.depth:

@@ -106,6 +106,26 @@ def test_poses_hold_the_points(
             assert x + width / 2 <= 1 + 1e-6
 
 
+@pytest.mark.parametrize(
+    ("mirrors", "order"),
+    [
+        ({"p0": None, "p1": None, "p2": None}, None),
+        ({"left eye": None, "a": "b", "b": "a"}, None),
+        ({"nose": None, "a": "b", "b": "a"}, [0, 2, 1]),
+        ({"top": "top", "middle": None, "bottom": None}, [0, 1, 2]),
+    ],
+)
+def test_flips_are_left_alone_where_nobody_knows_what_points_become(
+    packing_world: PackingWorld, tmp_path: Path, mirrors: dict[str, str | None], order: list[int] | None
+) -> None:
+    """Ultralytics flips half of the images if there is a `flip_idx`, and none without it."""
+    points = [Keypoint(name=name, mirror=mirror) for name, mirror in mirrors.items()]
+    folder = unpacked(packing_world, tmp_path, LabelSchema(keypoints=KeypointSchema(points=points)))
+    facts = yaml.safe_load((folder / "data.yaml").read_text())
+    assert facts.get("flip_idx") == order
+    assert ("no `flip_idx`" in (folder / "README.md").read_text()) == (order is None)
+
+
 def test_any_character_of_a_name_is_read(packing_world: PackingWorld, tmp_path: Path) -> None:
     names = ["🐻 bear", 'a "b" \\ c: #', "ärm, 左"]
     colors = ["#000000", "#102030", "#405060", "#708090"]
