@@ -30,6 +30,8 @@ of toy bears, with accessories or without, whose labels are exact. The sources:
   exact renders. This labeler needs no inversion, but somebody who labels generated images.
 - *annotated samples*: random generated images, every one of them labeled by that network: about the best that labels of
   generated images can be.
+- *annotated samples and seeds*: every batch is drawn from both, as in *data set and seeds*: what that would come to if
+  the labels were right.
 - *exact labels*: many exact renders, which is what more seeds could come to.
 """
 

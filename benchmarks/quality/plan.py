@@ -92,8 +92,11 @@ class Plan:
         if source == "datasetgan":
             baseline = replace(self.unchecked, members=BASELINE_MEMBERS)
             return of(self.sampled(AnnotatedFit(world.generator, self.annotator(world), count, draw, baseline), draw))
-        if source == "annotated":
-            return of(AnnotatedData(world.generator, self.annotator(world), self.sampling.count, draw), 0)
+        if source in ("annotated", "annotated_plus_seeds"):
+            annotated = AnnotatedData(world.generator, self.annotator(world), self.sampling.count, draw)
+            if source == "annotated":
+                return of(annotated, 0)
+            return replace(of(annotated), extra=seeds, seeds_shares=self.seeds_shares)
         return of(Renders(world.bears, FULL_SEED, self.full), 0)
 
     def trials(self, world: World) -> list[Trial]:
@@ -108,6 +111,7 @@ class Plan:
                 kinds = ("segmentation", *self.others) if count == most else ("segmentation",)
                 found += [self.trial(world, kind, source, count, draw) for kind in kinds]
             found.append(self.trial(world, "segmentation", "datasetgan", count, draw))
+        found += [self.trial(world, "segmentation", "annotated_plus_seeds", count, draw) for count in self.counts]
         found.append(self.trial(world, "segmentation", "annotated", 0, draw))
         return found + [self.trial(world, kind, "full", 0, draw) for kind in ("segmentation", *self.others)]
 

@@ -15,6 +15,7 @@ COLORS = {
     "handsoff": "#2e86de",
     "handsoff_plus_seeds": "#16a085",
     "datasetgan": "#e67e22",
+    "annotated_plus_seeds": "#c39bd3",
     "annotated": "#8e44ad",
     "full": "#2c3e50",
 }

@@ -10,6 +10,7 @@ SOURCE_NAMES = {
     "handsoff": "data set",
     "handsoff_plus_seeds": "data set and seeds",
     "datasetgan": "DatasetGAN's way",
+    "annotated_plus_seeds": "annotated samples and seeds",
     "annotated": "annotated samples",
     "full": "exact labels",
 }

@@ -11,7 +11,7 @@ from benchmarks.quality.steps import Facts, Place, Report, Step
 from benchmarks.quality.training import Budget, Mixture, train_net
 from models.bears import SPECIES
 
-Source = Literal["seeds", "handsoff", "handsoff_plus_seeds", "datasetgan", "annotated", "full"]
+Source = Literal["seeds", "handsoff", "handsoff_plus_seeds", "datasetgan", "annotated_plus_seeds", "annotated", "full"]
 SOURCES: tuple[Source, ...] = get_args(Source)
 SEEDLESS: tuple[Source, ...] = ("annotated", "full")
 """These know no seeds: the same network stands for every number of them."""

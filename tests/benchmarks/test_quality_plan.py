@@ -160,10 +160,10 @@ def test_a_changed_setting_changes_the_trials_that_depend_on_it() -> None:
 
     every = set(SOURCES)
     assert changed(replace(TINY, budget=Budget(steps=9, batch=2))) == every
-    generated = {"handsoff", "handsoff_plus_seeds", "datasetgan", "annotated"}
+    generated = {"handsoff", "handsoff_plus_seeds", "datasetgan", "annotated", "annotated_plus_seeds"}
     assert changed(replace(TINY, sampling=Sampling(count=7))) == generated
-    assert changed(replace(TINY, seeds_shares=(0.25, 0.25))) == {"handsoff_plus_seeds"}
-    assert changed(replace(TINY, annotated=5)) == {"datasetgan", "annotated"}
+    assert changed(replace(TINY, seeds_shares=(0.25, 0.25))) == {"handsoff_plus_seeds", "annotated_plus_seeds"}
+    assert changed(replace(TINY, annotated=5)) == {"datasetgan", "annotated", "annotated_plus_seeds"}
     assert changed(replace(TINY, upsampling="nearest")) == {"handsoff", "handsoff_plus_seeds"}
     assert changed(replace(TINY, full=5)) == {"full"}
 
