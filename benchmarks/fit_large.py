@@ -1,11 +1,11 @@
 """What fitting a labeler to large seeds takes: `python -m benchmarks.fit_large --resolution 512 --seeds 50`.
 
-Fits, cross-validates, draws pilot samples and labels the seeds as the service does after the inversion, in a process of
-its own whose peak memory is read at the end. Every seed has its flipped twin, unless told otherwise. The generator has
-the published sizes (config f) and random weights, the codes are those of random samples, the masks random blobs: what
-they show changes neither time nor memory. With fewer steps or pilot samples than the service takes, `estimated_s` says
-what all of them would come to, at the pace that was seen; without, it is what was measured. The last line is one JSON
-object.
+Fits in two rounds, cross-validates, draws pilot samples and labels the seeds as the service does after the inversion,
+in a process of its own whose peak memory is read at the end. Every seed has its flipped twin, unless told otherwise.
+The generator has the published sizes (config f) and random weights, the codes are those of random samples, the masks
+random blobs: what they show changes neither time nor memory. With fewer steps or pilot samples than the service takes,
+`estimated_s` says what all of them would come to, at the pace that was seen; without, it is what was measured. The last
+line is one JSON object.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -29,9 +30,11 @@ from models.fitting.cross_validation import LEAST_SEEDS, fold_count
 from models.fitting.fit import learn
 from models.fitting.pilots import pilot_batches
 from models.fitting.report import held_out_figures
+from models.fitting.second_round import SeedPictures
 from models.fitting.twins import Twins
 from models.labels import LabelLayout
 from models.provenance import describe_device
+from models.sampling import batch_size
 
 BLOB_CELLS = 12
 """Of the coarse noise that blobs are made from, along a side."""
@@ -39,7 +42,7 @@ BLOB_CELLS = 12
 
 @dataclass
 class Pace:
-    """Notes when each unit of a fit was done on the device: a step of training, or a batch of pilot samples."""
+    """Notes when each unit of a fit was done on the device: a step of training, or a batch of samples."""
 
     device: torch.device
     moments: list[float] = field(default_factory=list)
@@ -92,9 +95,27 @@ def settings_of(arguments: argparse.Namespace) -> FitSettings:
     return replace(
         usual,
         steps=min(usual.steps, arguments.steps or usual.steps),
+        teacher_steps=min(usual.teacher_steps, arguments.steps or usual.teacher_steps),
         fold_steps=min(usual.fold_steps, arguments.steps or usual.fold_steps),
         pilots=tuple((psi, min(count, arguments.pilots or count)) for psi, count in usual.pilots),
     )
+
+
+def units(bundle: GeneratorBundle, lessons: int, folds: int, settings: FitSettings) -> list[int]:
+    """How many units each phase of a fit has, in their order: steps of the first round, batches of lessons, steps of
+    the teacher and of the second round, steps of the cross-validation, batches of pilot samples."""
+    second = [-(-lessons // batch_size(bundle)), settings.teacher_steps, 2 * settings.steps] if lessons else []
+    return [settings.steps, *second, folds * settings.fold_steps, pilot_batches(bundle, settings)]
+
+
+def missing_s(pace: Pace, done: list[int], usual: list[int]) -> float:
+    """Seconds that the units of the usual fit would have taken that were left out of every phase."""
+    total, before = 0.0, 0
+    for here, all_of_them in zip(done, usual, strict=True):
+        if all_of_them > here:
+            total += (all_of_them - here) * pace.between(before + 1, before + here)
+        before += here
+    return total
 
 
 def fit_here(arguments: argparse.Namespace) -> None:
@@ -110,26 +131,27 @@ def fit_here(arguments: argparse.Namespace) -> None:
         twins = Twins(random_codes(bundle, count, 2), misfit_of(labels, 3), labels, usable, psnr_db=0.0)
     loaded_mb, pace, started = peak_mb(), Pace(device), time.perf_counter()
     codes = random_codes(bundle, count, 1)
-    learnt = learn(bundle, codes, truth, [True] * count, layout, settings, pace.note, twins, misfit_of(truth, 4))
+    assert truth.masks is not None
+    noise = np.random.default_rng(5).integers(0, 256, (*truth.masks.shape, 3), dtype=np.uint8)
+    pictures = SeedPictures(noise, truth.masks, tuple(range(classes)) if arguments.twins else None)
+    misfit = misfit_of(truth, 4)
+    learnt = learn(bundle, codes, truth, [True] * count, layout, settings, pace.note, twins, misfit, pictures)
     assert learnt.held_out is not None
     held_out_figures(learnt.held_out, truth.rows(learnt.held_out.rows.tolist()), names_of(classes), bundle.resolution)
     seconds = time.perf_counter() - started
-    step_s = pace.between(1, settings.steps)
     folds = fold_count(count, settings)
-    steps, all_steps = (given.steps + folds * given.fold_steps for given in (settings, usual))
-    batches, all_batches = (pilot_batches(bundle, given) for given in (settings, usual))
-    missing_s = (all_steps - steps) * step_s + (all_batches - batches) * learnt.seconds["pilot"] / batches
+    done, all_of_them = (units(bundle, learnt.lessons, folds, given) for given in (settings, usual))
     result: dict[str, Any] = {
         "peak_mb": round(peak_mb(), 1),
         "loaded_mb": round(loaded_mb, 1),
         **({"gpu_peak_mb": round(torch.cuda.max_memory_allocated(device) / 2**20, 1)} if device.type == "cuda" else {}),
         "seconds": round(seconds, 1),
-        "seconds_per_step": round(step_s, 3),
+        "seconds_per_step": round(pace.between(1, settings.steps), 3),
         "steps": settings.steps,
-        "steps_with_folds": steps,
+        "lessons": learnt.lessons,
         "pilots": sum(drawn for _, drawn in settings.pilots),
         "phases_s": learnt.seconds,
-        "estimated_s": round(seconds + missing_s, 1),
+        "estimated_s": round(seconds + missing_s(pace, done, all_of_them), 1),
         "resolution": arguments.resolution,
         "seeds": count,
         "twins": arguments.twins,

@@ -24,7 +24,7 @@ from models.architecture import Architecture
 from models.bears import KEYPOINTS, SPECIES, Domain, Renders
 from models.bundle import GeneratorBundle, load_bundle
 from models.fitting import FitSettings, StackedLabels
-from models.fitting.fit import learn
+from models.fitting.fit import learn, seed_pictures
 from models.fitting.report import held_out_figures, image_figures
 from models.fitting.seed_features import SeedFeatures
 from models.fitting.twins import flipped_labels, twins_of
@@ -52,6 +52,7 @@ def arguments_of() -> argparse.Namespace:
     parser.add_argument("--hidden", type=int, nargs="+", default=list(usual.hidden))
     parser.add_argument("--shared", type=int, default=usual.shared, help="0: a first layer for every member")
     parser.add_argument("--steps", type=int, default=usual.steps)
+    parser.add_argument("--lessons", type=int, default=usual.lessons, help="of the second round; 0 for none")
     parser.add_argument("--keypoint-weight", type=float, default=usual.keypoint_weight)
     parser.add_argument("--depth-weight", type=float, default=usual.depth_weight)
     parser.add_argument("--no-flip", action="store_true", help="learn from the seeds as they are alone")
@@ -183,6 +184,7 @@ def main() -> None:
         hidden=tuple(arguments.hidden),
         shared=arguments.shared,
         steps=arguments.steps,
+        lessons=arguments.lessons,
         keypoint_weight=arguments.keypoint_weight,
         depth_weight=arguments.depth_weight,
         seed=arguments.fit_seed,
@@ -202,7 +204,10 @@ def main() -> None:
     truth, layout = truth_of(seeds, arguments.kinds), layout_of(seeds, arguments.kinds, domain)
     included = [float(psnr) >= settings.min_psnr_db for psnr in codes.psnr_db]
     started, worked = time.perf_counter(), time.process_time()
-    learnt = learn(bundle, codes.codes, truth, included, layout, settings, lambda *_: None, twins, codes.misfit)
+    pictures = seed_pictures(seeds.images, truth, twins, mirror_of(domain))
+    learnt = learn(
+        bundle, codes.codes, truth, included, layout, settings, lambda *_: None, twins, codes.misfit, pictures
+    )
     fit_s, fit_cpu_s = time.perf_counter() - started, time.process_time() - worked
     features, right = SeedFeatures(bundle, found.codes), truth_of(held_out, arguments.kinds)
     said, quality = figures(learnt.labeler, features, right, domain)
@@ -222,6 +227,7 @@ def main() -> None:
         "hidden": settings.hidden,
         "shared": settings.shared,
         "steps": settings.steps,
+        "lessons": learnt.lessons,
         "flipped": 0 if twins is None else int(twins.usable.sum()),
         **quality,
         "cross_validated": expected,

@@ -38,8 +38,9 @@ def label_quality(
     held_out_inverted: Inversions,
     fit_seed: int,
 ) -> LabelQuality:
-    """Fit the shipped labeler on the seeds' masks, none of them flipped, and compare what it says of the held-out
-    renders' codes with their exact masks. `inverted`, `held_out_inverted`: of both, in their order."""
+    """Fit the shipped labeler on the seeds' masks, none of them flipped, in one round, which learns from nothing but
+    the codes, and compare what it says of the held-out renders' codes with their exact masks. `inverted`,
+    `held_out_inverted`: of both, in their order."""
     settings = replace(FIT, seed=fit_seed)
     truth, layout = truth_of(seeds, KINDS), layout_of(seeds, KINDS, domain)
     codes, included = inverted.codes, [True] * len(inverted.codes)

@@ -12,7 +12,7 @@ from models.bears import KEYPOINTS, SPECIES, Domain
 from models.bears.scene import KEYPOINT_MIRROR
 from models.bundle import GeneratorBundle
 from models.fitting import FitSettings, LabelNames, StackedLabels
-from models.fitting.fit import invert_seeds, learn
+from models.fitting.fit import invert_seeds, learn, seed_pictures
 from models.inversion.perceptual import PerceptualDistance
 from models.inversion.refinement import Inversions
 from models.labeler import Labeler
@@ -86,7 +86,8 @@ def fit_seeds(
     inverted = time.perf_counter()
     included = [float(psnr) >= settings.min_psnr_db for psnr in found.psnr_db]
     layout = layout_of(seeds.labels, domain)
-    learnt = learn(bundle, found.codes, seeds.labels, included, layout, settings, report, twins, found.misfit)
+    pictures = seed_pictures(seeds.images, seeds.labels, twins, mirror_of(domain))
+    learnt = learn(bundle, found.codes, seeds.labels, included, layout, settings, report, twins, found.misfit, pictures)
     return Fitted(learnt.labeler, found, time.perf_counter() - inverted, inverted - started)
 
 
@@ -98,7 +99,7 @@ def fit_codes(
     settings: FitSettings,
     report: Report = lambda *_: None,
 ) -> Fitted:
-    """A labeler from known codes (N, num_ws, w_dim) and labels of their images."""
+    """A labeler from known codes (N, num_ws, w_dim) and labels of their images, in one round."""
     started = time.perf_counter()
     learnt = learn(bundle, codes, labels, [True] * len(codes), layout_of(labels, domain), settings, report)
     return Fitted(learnt.labeler, None, time.perf_counter() - started, 0.0)

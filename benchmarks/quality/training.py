@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.quality.data import LabeledImages
-from benchmarks.quality.distortion import Batch, Strength, distort
+from benchmarks.quality.distortion import Batch, distort
 from benchmarks.quality.nets import Kind, TaskNet
 from models.device import training_precision
+from models.fitting.distortion import Strength
 from models.heads.segmentation import IGNORED
 from models.pictures import to_network
 

@@ -17,10 +17,11 @@ from models.fitting.lattice import Lattice
 from models.fitting.misfit import without_misfits
 from models.fitting.pilots import draw_pilots, pilot_batches
 from models.fitting.report import examples, held_out_figures, image_figures, number
+from models.fitting.second_round import SeedPictures, lesson_count, second_round, second_round_steps
 from models.fitting.seed_features import PooledFeatures, SeedFeatures, at_once
 from models.fitting.seed_labels import LabelNames, StackedLabels
 from models.fitting.settings import FitSettings
-from models.fitting.training import train_labeler
+from models.fitting.training import Examples, train_labeler
 from models.fitting.twins import Twins, flipped_labels, twins_of
 from models.inversion.perceptual import PerceptualDistance
 from models.inversion.refinement import Inversions, invert
@@ -58,11 +59,13 @@ class FitOutcome:
 @dataclass(frozen=True)
 class Learnt:
     """What the codes of seeds and their labels came to. predictions: of every seed. held_out: of those in the fit, None
-    without a cross-validation. seconds: by phase."""
+    without a cross-validation. lessons: random images that the second round learnt from, 0 without one. seconds: by
+    phase."""
 
     labeler: Labeler
     predictions: StackedLabels
     held_out: HeldOut | None
+    lessons: int
     seconds: dict[str, float]
 
 
@@ -109,6 +112,7 @@ def fit(
         lambda *done: progress("fit", *done),
         twins,
         inversions.misfit,
+        seed_pictures(images, truth, twins, mirror),
     )
     report = {
         "perceptual": {"backbone": perceptual.backbone, "weights": perceptual.source},
@@ -117,6 +121,7 @@ def fit(
         "mean_lpips": round(float(inversions.lpips.mean()), 4),
         "refinement_steps": inversions.steps,
         "flipped": _flipped(twins, included),
+        "lessons": learnt.lessons,
         "training_iou": _training_iou(learnt.predictions, truth, included, names),
         **_findings(learnt, truth, included, names, bundle.resolution),
         "seconds": {"invert": round(inverted - started, 2), **learnt.seconds},
@@ -156,6 +161,17 @@ def invert_seeds(
     return straight, twins_of(flipped, straight, labels, settings.min_psnr_db)
 
 
+def seed_pictures(
+    images: npt.NDArray[np.uint8], truth: StackedLabels, twins: Twins | None, mirror: LabelMirror | None
+) -> SeedPictures | None:
+    """What a teacher is to see of the seeds, flipped only where the generator makes mirrored images as well; None
+    without masks."""
+    if truth.masks is None:
+        return None
+    symmetric = mirror is not None and twins is not None and bool(twins.usable.any())
+    return SeedPictures(images, truth.masks, mirror.classes if mirror is not None and symmetric else None)
+
+
 def _flipped(twins: Twins | None, included: Sequence[bool]) -> dict[str, Any] | None:
     """What the report says of flipped seeds; None where there are none."""
     if twins is None:
@@ -173,17 +189,22 @@ def learn(
     report: Callable[[int, int], None],
     twins: Twins | None = None,
     misfit: Tensor | None = None,
+    pictures: SeedPictures | None = None,
 ) -> Learnt:
-    """What follows the inversion: train, cross-validate, draw pilot samples, and label the seeds.
+    """What follows the inversion: train, in two rounds, cross-validate, draw pilot samples, and label the seeds.
 
     Args:
         codes: (N, num_ws, w_dim). truth, included: of each of them.
         report: called with what is done and what there is in all; a batch of pilot samples counts as one step.
         twins: of these seeds, to learn from as well.
         misfit: (N, H, W), of the reconstructions of the seeds; None if the codes are exact.
+        pictures: the seeds themselves; None for no second round.
     """
     rows = torch.tensor([index for index, inside in enumerate(included) if inside])
-    checked = settings.steps + settings.fold_steps * fold_count(len(rows), settings)
+    every = len(codes) * (1 if twins is None else 2)
+    lessons = lesson_count(bundle, layout, every, settings) if pictures is not None else 0
+    trained = settings.steps + second_round_steps(bundle, lessons, settings)
+    checked = trained + settings.fold_steps * fold_count(len(rows), settings)
     total = checked + pilot_batches(bundle, settings)
     seconds, mark = {}, time.monotonic()
 
@@ -204,8 +225,19 @@ def learn(
     tensors = truth.tensors(bundle.device)
     labeler = train_labeler(features, tensors, learnt_from, layout, images, settings, lambda done: report(done, total))
     lap("fit")
+    if pictures is not None and lessons:
+        labeler = second_round(
+            labeler,
+            Examples(features, tensors, learnt_from),
+            images,
+            pictures.rows(rows.tolist()),
+            lessons,
+            settings,
+            lambda done: report(settings.steps + done, total),
+        )
+        lap("second_round")
     held_out = cross_validate(
-        features, tensors, rows, layout, images, settings, lambda done: report(settings.steps + done, total), twins
+        features, tensors, rows, layout, images, settings, lambda done: report(trained + done, total), twins
     )
     lap("cross_validate")
     draw_pilots(bundle, labeler, settings, lambda done: report(checked + done, total))
@@ -213,7 +245,7 @@ def learn(
     chunks = torch.arange(seeds).split(at_once(bundle.resolution, LABELED_AT_ONCE))
     kernel = LabelingKernel(labeler, features.precision)
     predictions = StackedLabels.of_batches([kernel.label(features.of(chunk)) for chunk in chunks])
-    return Learnt(labeler, predictions, held_out, seconds)
+    return Learnt(labeler, predictions, held_out, lessons, seconds)
 
 
 def _lattice(bundle: GeneratorBundle, images: int, settings: FitSettings) -> Lattice | None:

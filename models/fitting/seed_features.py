@@ -25,30 +25,51 @@ def at_once(resolution: int, most: int) -> int:
     return max(1, min(most, _AT_ONCE_PIXELS // resolution**2))
 
 
+def _shapes(bundle: GeneratorBundle, largest: int) -> list[tuple[int, int]]:
+    """Channels and side of what is kept of each level."""
+    architecture = bundle.generator.architecture
+    levels = zip(architecture.feature_channels, architecture.feature_sides, strict=True)
+    return [(channels, min(side, largest)) for channels, side in levels]
+
+
+def smallest_bytes(bundle: GeneratorBundle, largest: int) -> int:
+    """The least that the features of one code take that are kept, at most `largest` pixels a side."""
+    return torch.bfloat16.itemsize * sum(channels * side * side for channels, side in _shapes(bundle, largest))
+
+
 class SeedFeatures:
     """The style blocks' outputs of codes, by batch: what is learnt from is kept in memory while small, else made again.
 
     With a lattice, that are coarse outputs as they are, and finer ones at the lattice's pixels.
     """
 
-    def __init__(self, bundle: GeneratorBundle, codes: Tensor, lattice: Lattice | None = None) -> None:
+    def __init__(
+        self,
+        bundle: GeneratorBundle,
+        codes: Tensor,
+        lattice: Lattice | None = None,
+        budget_bytes: int | None = None,
+    ) -> None:
         """
         Args:
             codes: (N, num_ws, w_dim).
             lattice: pixels of the N images; None for all of them.
+            budget_bytes: what may be kept in memory; `FEATURE_CACHE_BYTES` unless told.
         """
         self.bundle, self.codes, self.lattice = bundle, codes, lattice
         # Gradients go through what is made of the features, down to a millionth for each pixel: too little for float16.
         self.precision = training_precision(bundle.device)
-        architecture = bundle.generator.architecture
-        self.chunk = at_once(architecture.resolution, CHUNK)
-        largest = lattice.side if lattice else architecture.resolution
-        shapes = [
-            (c, min(r, largest)) for c, r in zip(architecture.feature_channels, architecture.feature_sides, strict=True)
-        ]
+        self.chunk = at_once(bundle.resolution, CHUNK)
+        shapes = _shapes(bundle, lattice.side if lattice else bundle.resolution)
         values = len(codes) * sum(c * r * r for c, r in shapes)
-        fitting = [kind for kind in (self.precision, torch.bfloat16) if values * kind.itemsize <= FEATURE_CACHE_BYTES]
+        budget = FEATURE_CACHE_BYTES if budget_bytes is None else budget_bytes
+        fitting = [kind for kind in (self.precision, torch.bfloat16) if values * kind.itemsize <= budget]
         self.kept = self._kept(shapes, fitting[0]) if fitting else None
+
+    @property
+    def kept_bytes(self) -> int:
+        """What is kept in memory."""
+        return sum(level.numel() * level.element_size() for level in self.kept or [])
 
     def _kept(self, shapes: list[tuple[int, int]], precision: torch.dtype) -> list[Tensor]:
         """Filled chunk by chunk, so that nothing is held twice."""

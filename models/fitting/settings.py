@@ -19,7 +19,9 @@ class FitSettings:
     folds, fold_steps: of the cross-validation, 0 folds for none. min_psnr_db: a seed whose reconstruction is worse
     does not enter the fit. misfit_share: of the seeds' pixels, those that are rebuilt worst, whose masks and depth are
     not learnt from. flip: learn from flipped seeds as well, where labels and generator allow. pilots: truncation →
-    random samples whose uncertainty is measured. lpips_backbone, lpips_weights: see `PerceptualDistance`; the path does
+    random samples whose uncertainty is measured. lessons: random images of the second round, 0 for none. teacher_steps,
+    teacher_batch, teacher_rate: the training of its teacher, which sees images at most teacher_side pixels a side.
+    lpips_backbone, lpips_weights: see `PerceptualDistance`; the path does
     not enter the fingerprint."""
 
     members: int = 3
@@ -42,6 +44,11 @@ class FitSettings:
     misfit_share: float = 0.02
     flip: bool = True
     pilots: tuple[tuple[float, int], ...] = ((0.4, 128), (0.7, 128), (1.0, 768))
+    lessons: int = 400
+    teacher_side: int = 128
+    teacher_steps: int = 1600
+    teacher_batch: int = 8
+    teacher_rate: float = 3e-3
     refinement: RefinementSettings = field(default_factory=RefinementSettings)
     lpips_backbone: Backbone = "alex"
     lpips_weights: Path | None = None

@@ -5,6 +5,7 @@ images, the second on all of them at every step.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -27,8 +28,21 @@ DEPTH_WEIGHTS = (0.25, 4.0)
 """Least and most that a pixel's depth counts beside one of mean depth: without bounds, a few pixels of almost no depth
 would be all that is learnt from."""
 
+SEEDS_EVERY = 4
+"""Beside lessons, one step in so many is on seeds."""
+
 STATISTICS_IMAGES = 16
 """Seeds whose features give the statistics of the channels."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """features, labels: of the same N images. rows: those of them to learn from, int64 indices. What `labels` lack is
+    not learnt from these."""
+
+    features: SeedFeatures
+    labels: LabelTensors
+    rows: Tensor
 
 
 def train_labeler(
@@ -39,6 +53,7 @@ def train_labeler(
     images: PooledFeatures | None,
     settings: FitSettings,
     report: Callable[[int], None],
+    lessons: Examples | None = None,
 ) -> Labeler:
     """A labeler that has learnt from some seeds.
 
@@ -47,13 +62,15 @@ def train_labeler(
         rows: those of them to learn from, int64 indices.
         images: the pooled features of all of them; may be None where the layout has nothing about whole images.
         report: called with the steps done.
+        lessons: other images; with them there are twice as many steps, of which one in `SEEDS_EVERY` is on seeds.
     """
     labeler = _untrained(features, labels.depth, rows, layout, images, settings)
+    steps = settings.steps if lessons is None else 2 * settings.steps
     if labeler.output is not None:
-        _train_pixels(labeler, features, labels, rows, settings, report)
+        _train_pixels(labeler, Examples(features, labels, rows), lessons, steps, settings, report)
     if labeler.image is not None and images is not None:
         _train_images(labeler, images.seeds[rows.to(images.seeds.device)], labels.rows(rows), settings)
-    report(settings.steps)
+    report(steps)
     return labeler.eval().requires_grad_(False)
 
 
@@ -92,9 +109,9 @@ def _untrained(
 
 def _train_pixels(
     labeler: Labeler,
-    features: SeedFeatures,
-    labels: LabelTensors,
-    rows: Tensor,
+    seeds: Examples,
+    lessons: Examples | None,
+    steps: int,
     settings: FitSettings,
     report: Callable[[int], None],
 ) -> None:
@@ -102,21 +119,35 @@ def _train_pixels(
     random = torch.Generator().manual_seed(settings.seed)
     weights = [weight for name, weight in labeler.named_parameters() if not name.startswith("image.")]
     adam = torch.optim.Adam(weights, lr=settings.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, max(1, settings.steps))
-    batch = min(settings.batch, len(rows))
-    order = torch.empty(0, dtype=torch.long)
-    for step in range(settings.steps):
-        if len(order) < batch:
-            order = rows[torch.randperm(len(rows), generator=random)]
-        drawn, order = order[:batch], order[batch:]
+    batches = _Batches(seeds, settings, random)
+    others = None if lessons is None else _Batches(lessons, settings, random)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, max(1, steps))
+    for step in range(steps):
+        chosen = batches if others is None or step % SEEDS_EVERY == 0 else others
+        features, drawn = chosen.of.features, chosen.next()
         lattice = features.lattice.of(drawn) if features.lattice else None
         outputs = labeler.of_pixels(features.to_learn_from(drawn), lattice.spread if lattice else None)
-        loss = pixel_loss(labeler, outputs, labels.rows(drawn), settings, random, lattice)
+        loss = pixel_loss(labeler, outputs, chosen.of.labels.rows(drawn), settings, random, lattice)
         adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()
         schedule.step()
         report(step + 1)
+
+
+class _Batches:
+    """Rows in a random order, all of them before any comes again."""
+
+    def __init__(self, of: Examples, settings: FitSettings, random: torch.Generator) -> None:
+        self.of, self.size, self.random = of, min(settings.batch, len(of.rows)), random
+        self.order = torch.empty(0, dtype=torch.long)
+
+    def next(self) -> Tensor:
+        """What follows, int64 (size,); what is left over at the end of an order is not drawn."""
+        if len(self.order) < self.size:
+            self.order = self.of.rows[torch.randperm(len(self.of.rows), generator=self.random)]
+        drawn, self.order = self.order[: self.size], self.order[self.size :]
+        return drawn
 
 
 def pixel_loss(

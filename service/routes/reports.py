@@ -48,6 +48,9 @@ class LabelReport(BaseModel):
     flipped: FlippedSeeds | None = Field(
         default=None, description="none, if `flip` of the project says so, or is null and the schema leaves it open"
     )
+    lessons: int = Field(
+        default=0, description="random images from which the labeler learnt masks in a second round; 0 without one"
+    )
     examples: dict[str, Any] = Field(
         default_factory=dict, description="seeds of the fit that show each class, label each point, have each value"
     )

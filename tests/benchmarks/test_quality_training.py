@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from benchmarks.quality.data import LabeledImages
-from benchmarks.quality.distortion import Batch, Strength, distort
+from benchmarks.quality.distortion import Batch, distort
 from benchmarks.quality.nets import KINDS, TaskNet
 from benchmarks.quality.scoring import decode
 from benchmarks.quality.training import Batches, Budget, Mixture, TrainedNet, depth_loss, train_net
 from models.bears.scene import KEYPOINT_MIRROR
 from models.fitting import StackedLabels
+from models.fitting.distortion import Strength
 
 SIDE, COUNT, POINTS = 64, 24, len(KEYPOINT_MIRROR)
 CELL = 8

@@ -15,6 +15,7 @@ REPORT = {
     "examples": {"segmentation": {"floor": 1}},
     "held_out": {"folds": 4, "segmentation": {"mean_iou": 0.8}},
     "flipped": {"psnr_db": 26.5, "used": 1},
+    "lessons": 400,
     "advice": ["Give more."],
     "mean_psnr_db": 18.0,
 }
@@ -46,7 +47,7 @@ def test_a_report_of_an_earlier_version_is_shown_as_far_as_it_goes(api: httpx.Cl
     old = {"seeds": [{"index": 0, "psnr_db": 27.0, "included": True, "reason": None}], "training_iou": {"floor": 0.9}}
     api_store.put("labelers/old/report.json", json.dumps(old).encode())
     report = api.get(f"/projects/{project}/report").raise_for_status().json()
-    assert (report["advice"], report["held_out"], report["flipped"]) == ([], None, None)
+    assert (report["advice"], report["held_out"], report["flipped"], report["lessons"]) == ([], None, None, 0)
     assert report["training_iou"] == {"floor": 0.9}
 
 

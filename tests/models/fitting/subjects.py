@@ -25,6 +25,7 @@ QUICK = FitSettings(
     learning_rate=5e-3,
     image_steps=80,
     image_rate=5e-3,
+    lessons=0,
     folds=3,
     fold_steps=60,
     min_psnr_db=15.0,

@@ -1,0 +1,148 @@
+"""The second round of a fit: more to learn masks from than the seeds.
+
+The labeler of the first round labels random images; a teacher learns from those and from the seeds, and says anew what
+the masks of the random images are; the labeler of the second round learns from the seeds and from these lessons, whose
+codes are exact. What is not in masks it learns from the seeds alone, as in the first round.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from models.bundle import GeneratorBundle
+from models.device import fast_precision
+from models.fitting.lattice import Lattice
+from models.fitting.seed_features import FEATURE_CACHE_BYTES, PooledFeatures, SeedFeatures, smallest_bytes
+from models.fitting.seed_labels import LabelTensors
+from models.fitting.settings import FitSettings
+from models.fitting.teacher import Pictures, teach
+from models.fitting.training import Examples, train_labeler
+from models.labeler import Labeler
+from models.labeling import LabelingKernel
+from models.labels import LabelLayout
+from models.pictures import to_network
+from models.sampling import batch_size, latent
+
+LESSONS_SEED = 2**63
+"""Lessons are drawn with this seed and those that follow, which no job has."""
+
+LATTICE_SIDE = 64
+"""There are many lessons, so fewer pixels of each will do."""
+
+FEWEST = 50
+"""Where there is no room for so many lessons, there is no second round."""
+
+CHUNK = 8
+"""Seeds made small at once."""
+
+
+@dataclass(frozen=True)
+class SeedPictures:
+    """What the teacher sees of the seeds. images: uint8 (N, R, R, 3). masks: uint8 (N, R, R). mirror: which class takes
+    the place of each in a flipped image; None where images are not to be flipped."""
+
+    images: npt.NDArray[np.uint8]
+    masks: npt.NDArray[np.uint8]
+    mirror: tuple[int, ...] | None
+
+    def rows(self, chosen: Sequence[int]) -> "SeedPictures":
+        """Those of these seeds."""
+        index = np.array(chosen, dtype=np.int64)
+        return SeedPictures(self.images[index], self.masks[index], self.mirror)
+
+    def small(self, side: int, device: torch.device) -> Pictures:
+        """They, at most `side` pixels a side."""
+        return Pictures.joined(
+            Pictures.small(
+                to_network(self.images[start : start + CHUNK], device),
+                torch.from_numpy(self.masks[start : start + CHUNK]).to(device),
+                side,
+            )
+            for start in range(0, len(self.images), CHUNK)
+        )
+
+
+def lesson_count(bundle: GeneratorBundle, layout: LabelLayout, codes: int, settings: FitSettings) -> int:
+    """How many lessons there are to be, beside so many codes of seeds; 0 for no second round.
+
+    Their features are kept in memory: to make them again for every batch would take longer than all the rest.
+    """
+    if not layout.classes or settings.lessons < FEWEST:
+        return 0
+    seeds_side = min(bundle.resolution, settings.lattice_side)
+    left = FEATURE_CACHE_BYTES - codes * smallest_bytes(bundle, seeds_side)
+    room = left // smallest_bytes(bundle, min(bundle.resolution, LATTICE_SIDE))
+    return min(settings.lessons, room) if room >= FEWEST else 0
+
+
+def second_round_steps(bundle: GeneratorBundle, lessons: int, settings: FitSettings) -> int:
+    """How many steps `second_round` reports."""
+    return -(-lessons // batch_size(bundle)) + settings.teacher_steps + 2 * settings.steps if lessons else 0
+
+
+def second_round(
+    labeler: Labeler,
+    seeds: Examples,
+    pooled: PooledFeatures | None,
+    pictures: SeedPictures,
+    lessons: int,
+    settings: FitSettings,
+    report: Callable[[int], None],
+) -> Labeler:
+    """The labeler of the second round.
+
+    Args:
+        labeler: of the first one.
+        seeds, pooled: what that learnt from.
+        pictures: of the seeds themselves.
+        lessons: how many.
+        report: called with what is done of `second_round_steps`.
+    """
+    bundle, layout = seeds.features.bundle, labeler.architecture.layout
+    drawn = -(-lessons // batch_size(bundle))
+    codes, generated = _random_pictures(bundle, labeler, lessons, settings, report)
+    small = pictures.small(settings.teacher_side, bundle.device)
+    mirror = None if pictures.mirror is None else torch.tensor(pictures.mirror, device=bundle.device)
+    teacher = teach(small, generated, layout.classes, mirror, settings, lambda done: report(drawn + done))
+    masks = teacher.masks(generated.images, bundle.resolution)
+    lattice = None
+    if bundle.resolution > LATTICE_SIDE:
+        lattice = Lattice.draw(lessons, bundle.resolution, LATTICE_SIDE, settings.seed, bundle.device)
+    features = SeedFeatures(bundle, codes, lattice, FEATURE_CACHE_BYTES - seeds.features.kept_bytes)
+    return train_labeler(
+        seeds.features,
+        seeds.labels,
+        seeds.rows,
+        layout,
+        pooled,
+        settings,
+        lambda done: report(drawn + settings.teacher_steps + done),
+        Examples(features, LabelTensors(masks, None, None, None), torch.arange(lessons)),
+    )
+
+
+@torch.inference_mode()
+def _random_pictures(
+    bundle: GeneratorBundle, labeler: Labeler, count: int, settings: FitSettings, report: Callable[[int], None]
+) -> tuple[Tensor, Pictures]:
+    """Codes (N, num_ws, w_dim) of random samples, and what a teacher sees of them, with the labeler's masks; `report`
+    is called with the batches made."""
+    precision, size, generator = fast_precision(bundle.device), batch_size(bundle), bundle.generator
+    kernel = LabelingKernel(labeler, precision)
+    codes, pictures = [], []
+    for batch, start in enumerate(range(0, count, size)):
+        rows = range(start, min(start + size, count))
+        z = np.stack([latent(LESSONS_SEED + settings.seed, row, 0, generator.architecture.z_dim) for row in rows])
+        classes = generator.mapping.random_classes(len(rows), torch.Generator().manual_seed(settings.seed + start))
+        w = generator.broadcast(generator.mapping(torch.from_numpy(z).to(bundle.device), 1.0, classes))
+        images, features = generator.synthesis(w, precision)
+        masks = kernel.label(features).masks
+        assert masks is not None  # noqa: S101 - there is no second round without classes
+        codes.append(w)
+        pictures.append(Pictures.small(images.float().clamp(-1, 1), masks, settings.teacher_side))
+        report(batch + 1)
+    return torch.cat(codes), Pictures.joined(pictures)

@@ -1,0 +1,120 @@
+"""Whether what seeds show, but their codes do not, comes back by the second round."""
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from torch import Tensor
+
+from models.bundle import GeneratorBundle
+from models.fitting import FitSettings, StackedLabels, second_round
+from models.fitting.fit import Learnt, learn, seed_pictures
+from models.fitting.second_round import FEWEST, lesson_count, second_round_steps
+from models.fitting.seed_features import SeedFeatures, smallest_bytes
+from models.fitting.twins import Twins
+from models.label_quality import class_iou, mean_known
+from models.labels import LabelLayout, LabelMirror
+from models.pictures import to_uint8
+from models.sampling import batch_size
+from tests.models.fitting.subjects import QUICK
+
+LAYOUT = LabelLayout(classes=2)
+SETTINGS = replace(QUICK, folds=0, lessons=60, teacher_steps=150, pilots=((1.0, 64),))
+SEEDS = 8
+
+
+def samples(bundle: GeneratorBundle, count: int, seed: int) -> tuple[Tensor, npt.NDArray[np.uint8], StackedLabels]:
+    """Codes, images and masks of random samples: 1 where red is above its mean, which an image shows."""
+    z = torch.randn(count, 16, generator=torch.Generator().manual_seed(seed))
+    codes = bundle.generator.broadcast(bundle.generator.mapping(z)).clone()
+    images = to_uint8(bundle.generator.synthesis(codes)[0])
+    red = images[..., 0].astype(np.float64)
+    return codes, images, StackedLabels((red > red.mean()).astype(np.uint8), None, None, None)
+
+
+def learnt(bundle: GeneratorBundle, settings: FitSettings, told: list[tuple[int, int]]) -> Learnt:
+    """From seeds that were inverted as badly as can be: to the codes of other images."""
+    _, images, truth = samples(bundle, SEEDS, 1)
+    codes, _, _ = samples(bundle, SEEDS, 2)
+    pictures = seed_pictures(images, truth, None, None)
+    return learn(
+        bundle, codes, truth, [True] * SEEDS, LAYOUT, settings, lambda *done: told.append(done), pictures=pictures
+    )
+
+
+def agreement(bundle: GeneratorBundle, found: Learnt) -> float:
+    """mIoU of its labels of images that nothing has seen."""
+    codes, _, truth = samples(bundle, 40, 3)
+    masks = found.labeler.label(SeedFeatures(bundle, codes).of(torch.arange(40))).masks
+    assert masks is not None and truth.masks is not None
+    return mean_known(class_iou(masks.numpy(), truth.masks, 2))
+
+
+@pytest.mark.parametrize("lattice", [second_round.LATTICE_SIDE, 8])
+def test_lessons_make_good_for_seeds_that_were_inverted_badly(
+    lattice: int, tiny_bundle: GeneratorBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(second_round, "LATTICE_SIDE", lattice)
+    told: list[tuple[int, int]] = []
+    one, two = learnt(tiny_bundle, replace(SETTINGS, lessons=0), []), learnt(tiny_bundle, SETTINGS, told)
+    assert (one.lessons, two.lessons) == (0, 60)
+    assert agreement(tiny_bundle, one) < 0.6 and agreement(tiny_bundle, two) > agreement(tiny_bundle, one) + 0.15
+    assert "second_round" in two.seconds and "second_round" not in one.seconds
+    done, totals = zip(*told, strict=True)
+    assert list(done) == sorted(done) and set(totals) == {done[-1]}
+    batches = -(-60 // batch_size(tiny_bundle)) + -(-64 // batch_size(tiny_bundle))
+    assert done[-1] == 3 * SETTINGS.steps + SETTINGS.teacher_steps + batches
+
+
+def test_seeds_left_out_of_the_fit_are_not_shown_to_the_teacher(tiny_bundle: GeneratorBundle) -> None:
+    codes, images, truth = samples(tiny_bundle, SEEDS, 1)
+    assert truth.masks is not None
+    short = replace(SETTINGS, steps=5, teacher_steps=5)
+
+    def masks(wrong: bool) -> npt.NDArray[np.uint8]:
+        labels = truth.masks.copy()  # type: ignore[union-attr]
+        if wrong:
+            labels[-1] = 1 - labels[-1]
+        said = StackedLabels(labels, None, None, None)
+        included = [True] * (SEEDS - 1) + [False]
+        pictures = seed_pictures(images, said, None, None)
+        found = learn(tiny_bundle, codes, said, included, LAYOUT, short, lambda *_: None, pictures=pictures)
+        assert found.predictions.masks is not None
+        return found.predictions.masks
+
+    assert np.array_equal(masks(wrong=True), masks(wrong=False))
+
+
+def test_there_is_a_second_round_where_there_are_masks_and_room(
+    tiny_bundle: GeneratorBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = FitSettings()
+    assert lesson_count(tiny_bundle, LAYOUT, 100, settings) == settings.lessons
+    assert lesson_count(tiny_bundle, LabelLayout(points=2), 100, settings) == 0
+    assert lesson_count(tiny_bundle, LAYOUT, 100, replace(settings, lessons=FEWEST - 1)) == 0
+    each = smallest_bytes(tiny_bundle, 16)
+    assert each == 2 * sum(level[0].numel() for level in SeedFeatures(tiny_bundle, samples(tiny_bundle, 1, 1)[0]).kept)  # type: ignore[union-attr]
+    for room, count in ((100 + FEWEST, FEWEST), (100 + FEWEST - 1, 0), (50, 0)):
+        monkeypatch.setattr(second_round, "FEATURE_CACHE_BYTES", room * each)
+        assert lesson_count(tiny_bundle, LAYOUT, 100, settings) == count
+    assert second_round_steps(tiny_bundle, 0, settings) == 0
+
+
+def test_teachers_flip_where_names_and_generator_allow() -> None:
+    images, truth = np.zeros((2, 8, 8, 3), np.uint8), StackedLabels(np.zeros((2, 8, 8), np.uint8), None, None, None)
+    mirror, codes = LabelMirror(classes=(1, 0)), torch.zeros(2, 4, 16)
+
+    def twins(*usable: bool) -> Twins:
+        return Twins(codes, torch.zeros(2, 8, 8), truth, torch.tensor(usable), 30.0)
+
+    def flips(twins: Twins | None, mirror: LabelMirror | None) -> tuple[int, ...] | None:
+        pictures = seed_pictures(images, truth, twins, mirror)
+        assert pictures is not None
+        return pictures.mirror
+
+    assert flips(twins(True, False), mirror) == (1, 0)
+    assert flips(twins(False, False), mirror) is None
+    assert flips(None, mirror) is None and flips(None, None) is None
+    assert seed_pictures(images, replace(truth, masks=None), None, None) is None
