@@ -72,6 +72,14 @@ def _misfit(plan: Plan) -> list[Variant]:
     ]
 
 
+def _lessons(plan: Plan) -> list[Variant]:
+    usual = plan.fit.lessons
+    return [
+        Variant(str(lessons), replace(plan, fit=replace(plan.fit, lessons=lessons)), usual=lessons == usual)
+        for lessons in (0, 100, usual)
+    ]
+
+
 def _members(plan: Plan) -> list[Variant]:
     return [
         Variant(str(members), replace(plan, fit=replace(plan.fit, members=members)), usual=members == plan.fit.members)
@@ -131,6 +139,7 @@ ABLATIONS: dict[str, tuple[str, Callable[[Plan], list[Variant]]]] = {
     "lpips": ("LPIPS in the inversion's loss", _lpips),
     "flip": ("seeds", _flip),
     "misfit": ("share of the seeds' pixels, those rebuilt worst, that is not learnt from", _misfit),
+    "lessons": ("random images that a second round learns from", _lessons),
     "members": ("members of the ensemble", _members),
     "upsampling": ("upsampling of the hypercolumn", _upsampling),
     "kinds": ("label kinds that the labeler learns", _kinds),

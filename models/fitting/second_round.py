@@ -36,6 +36,10 @@ LATTICE_SIDE = 64
 FEWEST = 50
 """Where there is no room for so many lessons, there is no second round."""
 
+SURE = 0.9
+"""Where a teacher sees images smaller than they are, it is believed where it gives a class more probability than this:
+it cannot tell where exactly a border runs, the seeds can."""
+
 CHUNK = 8
 """Seeds made small at once."""
 
@@ -108,7 +112,9 @@ def second_round(
     small = pictures.small(settings.teacher_side, bundle.device)
     mirror = None if pictures.mirror is None else torch.tensor(pictures.mirror, device=bundle.device)
     teacher = teach(small, generated, layout.classes, mirror, settings, lambda done: report(drawn + done))
-    masks = teacher.masks(generated.images, bundle.resolution)
+    masks = teacher.masks(
+        generated.images, bundle.resolution, SURE if bundle.resolution > settings.teacher_side else 0.0
+    )
     lattice = None
     if bundle.resolution > LATTICE_SIDE:
         lattice = Lattice.draw(lessons, bundle.resolution, LATTICE_SIDE, settings.seed, bundle.device)

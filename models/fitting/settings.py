@@ -45,7 +45,7 @@ class FitSettings:
     flip: bool = True
     pilots: tuple[tuple[float, int], ...] = ((0.4, 128), (0.7, 128), (1.0, 768))
     lessons: int = 400
-    teacher_side: int = 128
+    teacher_side: int = 256
     teacher_steps: int = 1600
     teacher_batch: int = 8
     teacher_rate: float = 3e-3

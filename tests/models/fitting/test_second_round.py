@@ -1,6 +1,7 @@
 """Whether what seeds show, but their codes do not, comes back by the second round."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +14,10 @@ from models.fitting import FitSettings, StackedLabels, second_round
 from models.fitting.fit import Learnt, learn, seed_pictures
 from models.fitting.second_round import FEWEST, lesson_count, second_round_steps
 from models.fitting.seed_features import SeedFeatures, smallest_bytes
+from models.fitting.training import train_labeler
 from models.fitting.twins import Twins
 from models.label_quality import class_iou, mean_known
+from models.labeler import Labeler
 from models.labels import LabelLayout, LabelMirror
 from models.pictures import to_uint8
 from models.sampling import batch_size
@@ -66,6 +69,24 @@ def test_lessons_make_good_for_seeds_that_were_inverted_badly(
     assert list(done) == sorted(done) and set(totals) == {done[-1]}
     batches = -(-60 // batch_size(tiny_bundle)) + -(-64 // batch_size(tiny_bundle))
     assert done[-1] == 3 * SETTINGS.steps + SETTINGS.teacher_steps + batches
+
+
+def test_a_teacher_that_sees_less_is_believed_where_it_is_sure(
+    tiny_bundle: GeneratorBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masks: list[Tensor] = []
+
+    def watched(*given: Any) -> Labeler:
+        masks.append(given[-1].labels.masks)
+        return train_labeler(*given)
+
+    monkeypatch.setattr(second_round, "train_labeler", watched)
+    for side in (16, 8):
+        learnt(tiny_bundle, replace(SETTINGS, teacher_side=side), [])
+    exact, coarse = masks
+    known = coarse != 255
+    assert (exact != 255).all() and 0.1 < known.float().mean() < 0.95
+    assert (coarse == exact)[known].float().mean() > 0.9
 
 
 def test_seeds_left_out_of_the_fit_are_not_shown_to_the_teacher(tiny_bundle: GeneratorBundle) -> None:
