@@ -13,6 +13,7 @@ from models.device import fast_precision, repeatable
 from models.labeler import Labels
 from models.labeling import LabelingKernel
 from models.labels import ImageLabels
+from models.parts import Parts
 from models.pictures import to_uint8
 
 
@@ -48,7 +49,7 @@ class CandidateSource:
     ) -> None:
         self.bundle, self.kernel = bundle, kernel
         self.truncation, self.ignore_fraction = truncation, ignore_fraction
-        self.parts = 1
+        self.parts = Parts()
 
     @torch.inference_mode()
     def make(self, z: npt.NDArray[np.float32], classes: Sequence[int] | None) -> Candidates:
@@ -56,19 +57,8 @@ class CandidateSource:
         generator = self.bundle.generator
         given = None if classes is None else generator.mapping.one_hot(torch.tensor(classes))
         w = generator.mapping(torch.from_numpy(z).to(self.bundle.device), self.truncation, given)
-        made = self._in_parts(generator.broadcast(w))
+        made = self.parts.each(generator.broadcast(w), self._make)
         return _gathered([images for images, _ in made], [labels for _, labels in made])
-
-    def _in_parts(self, codes: Tensor) -> list[tuple[npt.NDArray[np.uint8], Labels]]:
-        while True:
-            try:
-                return [self._make(part) for part in codes.chunk(self.parts)]
-            except torch.OutOfMemoryError:
-                if self.parts >= len(codes):
-                    raise
-            # Only here has the exception let go of what was being worked on.
-            torch.cuda.empty_cache()
-            self.parts *= 2
 
     def _make(self, codes: Tensor) -> tuple[npt.NDArray[np.uint8], Labels]:
         with repeatable(self.bundle.device):

@@ -109,7 +109,10 @@ def bilinear(x: Tensor, side: int) -> Tensor:
     """Upsample (B, C, h, w) to `side` a side, bilinear with `align_corners=False`."""
     if x.shape[-1] == side:
         return x
-    return F.interpolate(x, size=(side, side), mode="bilinear", align_corners=False)
+    # On a GPU, gradients are added up in the type they come in: of the thousand pixels that one of a coarse level
+    # becomes, half precision would lose most.
+    wide = x.float() if x.is_cuda else x
+    return F.interpolate(wide, size=(side, side), mode="bilinear", align_corners=False).to(x.dtype)
 
 
 class Labeler(nn.Module):

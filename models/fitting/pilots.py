@@ -11,6 +11,7 @@ from models.device import fast_precision
 from models.fitting.settings import FitSettings
 from models.labeler import Labeler
 from models.labeling import LabelingKernel
+from models.parts import Parts
 from models.sampling import batch_size, latent
 
 
@@ -26,13 +27,13 @@ def draw_pilots(
 
     The kinds are standardised by the samples of the largest truncation, which are the most varied.
     """
-    kernel = LabelingKernel(labeler, fast_precision(bundle.device))
+    kernel, parts = LabelingKernel(labeler, fast_precision(bundle.device)), Parts()
     drawn = 0
     rows: list[dict[str, Tensor]] = []
     for truncation, count in settings.pilots:
         batches = []
         for start in range(0, count, batch_size(bundle)):
-            batches.append(_uncertainty(bundle, kernel, truncation, settings.seed, start))
+            batches.append(_uncertainty(bundle, kernel, parts, truncation, settings.seed, start))
             drawn += 1
             report(drawn)
         rows.append({kind: torch.cat([batch[kind] for batch in batches])[:count] for kind in labeler.kinds})
@@ -43,11 +44,16 @@ def draw_pilots(
 
 @torch.inference_mode()
 def _uncertainty(
-    bundle: GeneratorBundle, kernel: LabelingKernel, truncation: float, seed: int, start: int
+    bundle: GeneratorBundle, kernel: LabelingKernel, parts: Parts, truncation: float, seed: int, start: int
 ) -> dict[str, Tensor]:
     """The uncertainty of each kind for one batch of random samples, the first of them number `start`."""
     size, generator = batch_size(bundle), bundle.generator
     z = torch.from_numpy(np.stack([latent(seed, start + row, 0, generator.architecture.z_dim) for row in range(size)]))
     classes = generator.mapping.random_classes(size, torch.Generator().manual_seed(seed + start))
     codes = generator.broadcast(generator.mapping(z.to(bundle.device), truncation, classes))
-    return kernel.label(generator.synthesis(codes, fast_precision(bundle.device))[1]).kinds
+
+    def uncertainty(some: Tensor) -> dict[str, Tensor]:
+        return kernel.label(generator.synthesis(some, fast_precision(bundle.device))[1]).kinds
+
+    found = parts.each(codes, uncertainty)
+    return {kind: torch.cat([of_part[kind] for of_part in found]) for kind in found[0]}

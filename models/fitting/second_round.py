@@ -24,6 +24,7 @@ from models.fitting.training import Examples, train_labeler
 from models.labeler import Labeler
 from models.labeling import LabelingKernel
 from models.labels import LabelLayout
+from models.parts import Parts
 from models.pictures import to_network
 from models.sampling import batch_size, latent
 
@@ -138,17 +139,22 @@ def _random_pictures(
     """Codes (N, num_ws, w_dim) of random samples, and what a teacher sees of them, with the labeler's masks; `report`
     is called with the batches made."""
     precision, size, generator = fast_precision(bundle.device), batch_size(bundle), bundle.generator
-    kernel = LabelingKernel(labeler, precision)
-    codes, pictures = [], []
+    kernel, parts = LabelingKernel(labeler, precision), Parts()
+    codes: list[Tensor] = []
+    pictures: list[Pictures] = []
+
+    def seen(some: Tensor) -> Pictures:
+        images, features = generator.synthesis(some, precision)
+        masks = kernel.label(features).masks
+        assert masks is not None  # noqa: S101 - there is no second round without classes
+        return Pictures.small(images.float().clamp(-1, 1), masks, settings.teacher_side)
+
     for batch, start in enumerate(range(0, count, size)):
         rows = range(start, min(start + size, count))
         z = np.stack([latent(LESSONS_SEED + settings.seed, row, 0, generator.architecture.z_dim) for row in rows])
         classes = generator.mapping.random_classes(len(rows), torch.Generator().manual_seed(settings.seed + start))
         w = generator.broadcast(generator.mapping(torch.from_numpy(z).to(bundle.device), 1.0, classes))
-        images, features = generator.synthesis(w, precision)
-        masks = kernel.label(features).masks
-        assert masks is not None  # noqa: S101 - there is no second round without classes
         codes.append(w)
-        pictures.append(Pictures.small(images.float().clamp(-1, 1), masks, settings.teacher_side))
+        pictures += parts.each(w, seen)
         report(batch + 1)
     return torch.cat(codes), Pictures.joined(pictures)

@@ -163,7 +163,8 @@ def teach(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         network = ImageNetwork(classes, side).to(device).to(memory_format=torch.channels_last)
-    mean = torch.optim.swa_utils.AveragedModel(network, use_buffers=True)
+    # By a function, tensor by tensor: all at once, as it is done on GPUs, whole numbers among the buffers are refused.
+    mean = torch.optim.swa_utils.AveragedModel(network, avg_fn=torch.optim.swa_utils.get_swa_avg_fn(), use_buffers=True)
     steps = settings.teacher_steps
     adam = torch.optim.AdamW(network.parameters(), lr=settings.teacher_rate, weight_decay=DECAY, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: _rate((step + 0.5) / steps))

@@ -167,9 +167,12 @@ def pretended_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendedGpu]:
         "device_count": lambda: 1,
         "get_device_capability": lambda *_: (8, 0),
         "get_device_name": lambda *_: "pretended GPU",
+        "is_bf16_supported": lambda *_: True,
         "synchronize": lambda *_: None,
     }.items():
         monkeypatch.setattr(torch.cuda, name, value)
+    # It asks by C++, to which our tensors are on the CPU: there, too, many tensors are then worked on at once.
+    monkeypatch.setattr(torch.optim.swa_utils, "_get_foreach_kernels_supported_devices", lambda: ["cuda", "cpu"])
     for name in ("_accelerator_graph_capture_health_check", "_cuda_graph_capture_health_check"):
         monkeypatch.setattr(torch.optim.Optimizer, name, lambda _: None, raising=False)
     with PretendedGpu() as gpu:

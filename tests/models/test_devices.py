@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from models.architecture import Architecture
 from models.bundle import GeneratorBundle
 from models.device import choose_device, fast_precision, repeatable, sent, training_precision
 from models.distances.features import choose_features
 from models.fitting import fit
-from models.fitting.fit import learn
+from models.fitting.fit import learn, seed_pictures
 from models.fitting.seed_features import SeedFeatures
 from models.generator import Generator
 from models.inversion.encoder import Encoder, EncoderArchitecture
@@ -21,7 +22,7 @@ from models.inversion.latents import describe_latents, measure_latents
 from models.inversion.perceptual import PerceptualDistance
 from models.inversion.refinement import RefinementSettings, invert
 from models.inversion.training import EncoderSettings, EncoderTraining
-from models.labeler import Labeler
+from models.labeler import Labeler, bilinear
 from models.labeling import LabelingKernel
 from models.labels import LabelMirror
 from models.sampling import labeled_samples
@@ -193,6 +194,31 @@ def test_the_training_of_a_generator(gpu: PretendedGpu, tmp_path: Path) -> None:
             assert places == {"step": "cpu", "exp_avg": "cuda", "exp_avg_sq": "cuda"}
     again.run(120, ignore)
     assert again.shown == 120
+
+
+def test_the_second_round_of_a_fit(gpu: PretendedGpu, seeds: Subjects) -> None:
+    bundle, codes = bundle_there(), seeds.codes.to(GPU)
+    settings = replace(BRIEF, folds=0, lessons=64, teacher_steps=20)
+    pictures = seed_pictures(seeds.images, seeds.labels, None, None)
+    learnt = learn(bundle, codes, seeds.labels, [True] * 6, LAYOUT, settings, lambda *_: None, pictures=pictures)
+    assert learnt.lessons == 64
+    assert {t.device for t in learnt.labeler.state_dict().values()} == {GPU}
+
+
+def test_gradients_of_upsampling_are_added_up_in_float32(gpu: PretendedGpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    interpolate, given = F.interpolate, list[torch.dtype]()
+
+    def watched(x: torch.Tensor, **how: object) -> torch.Tensor:
+        given.append(x.dtype)
+        return interpolate(x, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(F, "interpolate", watched)
+    x = torch.randn(1, 3, 4, 4, device=GPU, dtype=torch.bfloat16, requires_grad=True)
+    wide = bilinear(x, 64)
+    assert (wide.dtype, set(given)) == (torch.bfloat16, {torch.float32})
+    wide.sum().backward()
+    assert x.grad is not None
+    assert torch.equal(x.grad, torch.full_like(x, 256.0)), "a pixel becomes 256"
 
 
 def test_a_kernel_is_where_its_labeler_is(gpu: PretendedGpu, seeds: Subjects) -> None:
