@@ -109,8 +109,8 @@ def bilinear(x: Tensor, side: int) -> Tensor:
     """Upsample (B, C, h, w) to `side` a side, bilinear with `align_corners=False`."""
     if x.shape[-1] == side:
         return x
-    # On a GPU, gradients are added up in the type they come in: of the thousand pixels that one of a coarse level
-    # becomes, half precision would lose most.
+    # A GPU adds the gradients of a pixel up one by one, in the type that they come in: those of the hundreds of pixels
+    # that one of a coarse level becomes would be off by some percent in bfloat16.
     wide = x.float() if x.is_cuda else x
     return F.interpolate(wide, size=(side, side), mode="bilinear", align_corners=False).to(x.dtype)
 

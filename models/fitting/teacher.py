@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from models.device import sent, training_precision
 from models.fitting.distortion import Maps, Strength, recolored, taken
+from models.fitting.seed_features import at_once
 from models.fitting.settings import FitSettings
 from models.heads.segmentation import IGNORED
 
@@ -35,7 +36,7 @@ DECAY = 1e-2
 """Of the weights, by AdamW."""
 
 AT_ONCE = 64
-"""Images labeled at once."""
+"""Images labeled at once, where they are not large."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ class Teacher:
         """Masks uint8 (N, side, side) of images (N, 3, S, S); 255 where no class has a probability above `least`. It
         looks at one class after the other, so many of them take no more memory."""
         found = []
-        for some in images.split(AT_ONCE):
+        for some in images.split(at_once(images.shape[-1], AT_ONCE)):
             said = self.probabilities(some)
             best = said.new_full((len(some), side, side), least)
             masks = torch.full(best.shape, IGNORED, dtype=torch.uint8, device=said.device)
