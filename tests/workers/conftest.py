@@ -30,8 +30,7 @@ from workers.workbench import Workbench
 QUICK_FIT = FitSettings(
     members=3,
     steps=20,
-    lessons=50,
-    teacher_steps=10,
+    lessons=0,
     refinement=RefinementSettings(steps=3, lpips_weight=0.0),
     pilots=((1.0, 64),),
     min_psnr_db=0.0,
