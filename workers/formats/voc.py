@@ -157,6 +157,10 @@ def _snippet(schema: LabelSchema, part: Part) -> str:  # noqa: ARG001
             "    assert image.size == mask.size",
             f'for image, annotation in VOCDetection(".", year="2007", image_set="{part}"):',
             '    objects = annotation["annotation"].get("object", [])',
+            '    corners = [[int(entry["bndbox"][side]) for side in ("xmin", "ymin", "xmax", "ymax")]'
+            " for entry in objects]",
+            "    boxes = [[left - 1, top - 1, right, bottom] for left, top, right, bottom in corners]"
+            "  # borders, counted from 0",
         )
     )
 

@@ -10,6 +10,7 @@ from service.label_schema import LabelSchema
 from service.requests import DatasetFormat
 from workers.formats.categories import OBJECT, categories, mirrored_points, object_box
 from workers.formats.format import Description, Enclosures, Format, Worked, enclosed
+from workers.formats.insets import drawn_in
 from workers.formats.members import Member, Spool
 from workers.formats.metadata import metadata_line
 from workers.formats.regions import SMALLEST_REGION, regions
@@ -18,6 +19,9 @@ from workers.split import Part
 from workers.tars import PackedSample, Point
 
 _DIGITS = 6
+_INSET = 1e-5
+"""Share of the image's side by which corners lie inside their regions: more than what rounding moves, and less than a
+pixel at any size."""
 
 
 class Texts(NamedTuple):
@@ -41,9 +45,10 @@ class _Work:
 
     @cached_property
     def shares(self) -> list[str]:
-        """Every coordinate that a corner may have, as a share of the image's side."""
+        """Every coordinate that a corner may have, as a share of the image's side, by the numbers of `drawn_in`."""
         side = self.description.side
-        return [f"{round(corner / side, _DIGITS):g}" for corner in range(side + 1)]
+        moved = [corner / side + inset for corner in range(side + 1) for inset in (-_INSET, _INSET)]
+        return [f"{share:.{_DIGITS}f}".rstrip("0") for share in moved]
 
     def __call__(self, sample: PackedSample) -> Texts:
         description = self.description
@@ -55,10 +60,11 @@ class _Work:
 
     def _outlines(self, data: bytes) -> bytes:
         """A line a region: the class, and x and y of each corner as shares of the image's side."""
+        mask = read_mask(data)
+        found = [region for region in regions(mask, self.numbers) if region.pixels >= SMALLEST_REGION]
         lines = [
-            f"{self.numbers[region.value]} {' '.join(map(self.shares.__getitem__, region.outline.ravel().tolist()))}\n"
-            for region in regions(read_mask(data), self.numbers)
-            if region.pixels >= SMALLEST_REGION
+            f"{self.numbers[region.value]} {' '.join(map(self.shares.__getitem__, corners.ravel().tolist()))}\n"
+            for region, corners in zip(found, drawn_in(mask, found), strict=True)
         ]
         return "".join(lines).encode()
 

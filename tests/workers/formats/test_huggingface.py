@@ -22,7 +22,7 @@ def test_every_label_of_every_part_is_read(packing_world: PackingWorld, tmp_path
     job, drawn = packing_world.packed(request)
     folder = packing_world.unpacked(job, "huggingface", tmp_path / "huggingface")
     dataset = load_dataset("imagefolder", data_dir=str(folder), cache_dir=str(tmp_path / "cache"))
-    assert sorted(dataset) == sorted(NAMES[part] for part in PARTS) if split else ["train"]
+    assert sorted(dataset) == (sorted(NAMES[part] for part in PARTS) if split else ["train"])
     seen = 0
     for part in PARTS if split else ("train",):
         expected = [index for index in range(14) if part_of(index, split) == part]

@@ -9,7 +9,9 @@ from PIL import Image
 from torchvision.datasets import VOCDetection, VOCSegmentation
 
 from service.requests import DatasetFormat, GenerateRequest, ImageFormat, Split
-from tests.workers.packing import PROJECT, SIDE, PackingWorld
+from tests.workers.packing import EVERY_KIND, PROJECT, SIDE, PackingWorld
+from workers.formats.regions import SMALLEST_REGION, regions
+from workers.formats.voc import VOC
 from workers.split import PARTS, part_of
 
 SPLIT = Split(train=0.5, val=0.25, test=0.25)
@@ -57,3 +59,18 @@ def check_boxes(annotation: dict[str, object], mask: np.ndarray[tuple[int, ...],
             assert (min(box["xmin"] for box in boxes), max(box["xmax"] for box in boxes)) == (columns[0], columns[-1])
             assert (min(box["ymin"] for box in boxes), max(box["ymax"] for box in boxes)) == (rows[0], rows[-1])
     assert not [row for row in objects if row["name"] == "background"]
+
+
+def test_the_card_makes_borders_of_boxes(
+    packing_world: PackingWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Taken as borders as they stand, boxes are a pixel too small, and those of thin regions have no area."""
+    job, drawn = packing_world.packed(GenerateRequest(project_id=PROJECT, count=3, formats=[DatasetFormat.VOC]))
+    monkeypatch.chdir(packing_world.unpacked(job, "voc", tmp_path / "voc"))
+    loaded: dict[str, object] = {}
+    exec(compile(VOC.snippet(EVERY_KIND, "train"), "snippet", "exec"), loaded)  # noqa: S102
+    mask = drawn[-1].labels.mask
+    assert mask is not None
+    assert loaded["boxes"] == [
+        list(region.box) for region in regions(mask, [1, 2, 3]) if region.pixels >= SMALLEST_REGION
+    ]

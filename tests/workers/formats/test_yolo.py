@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -187,3 +188,26 @@ def test_outlines_drawn_by_another_library_are_the_regions(packing_world: Packin
             expected = (mask == value).repeat(FINE, axis=0).repeat(FINE, axis=1)
             if expected.any():
                 assert (drawn_there & expected).sum() / (drawn_there | expected).sum() > 0.97
+
+
+@pytest.mark.parametrize("scale", [1, 3, 10])
+def test_outlines_drawn_as_ultralytics_does_are_the_regions(
+    packing_world: PackingWorld, tmp_path: Path, scale: int
+) -> None:
+    """It reads 32-bit numbers, cuts their fractions off at the size of the training, and paints the border, too."""
+    request = GenerateRequest(project_id=PROJECT, count=6, formats=[DatasetFormat.YOLO])
+    job, drawn = packing_world.packed(request)
+    folder = packing_world.unpacked(job, "yolo", tmp_path / "yolo")
+    for index, entry in enumerate(drawn):
+        mask = entry.labels.mask
+        assert mask is not None
+        found = np.zeros((SIDE * scale, SIDE * scale), np.uint8)
+        for line in (folder / f"labels/train/{index:09d}.txt").read_text().splitlines():
+            number, *shares = line.split()
+            corners = np.array(shares, np.float32).reshape(-1, 2) * np.float32(SIDE * scale)
+            cv2.fillPoly(found, [corners.astype(np.int32)], int(number) + 1)
+        expected = np.where(mask == 255, 0, mask)
+        expected[10, 20] = 0  # the one pixel that stands alone
+        wrong = found != expected.repeat(scale, axis=0).repeat(scale, axis=1)
+        # At corners where two borders touch, a line may take in some pixels of the larger picture beside it.
+        assert wrong.sum() <= (0 if scale == 1 else 4)
