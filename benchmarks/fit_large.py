@@ -30,11 +30,10 @@ from models.fitting.cross_validation import LEAST_SEEDS, fold_count
 from models.fitting.fit import learn
 from models.fitting.pilots import pilot_batches
 from models.fitting.report import held_out_figures
-from models.fitting.second_round import SeedPictures
+from models.fitting.second_round import SeedPictures, second_round_steps
 from models.fitting.twins import Twins
 from models.labels import LabelLayout
 from models.provenance import describe_device
-from models.sampling import batch_size
 
 BLOB_CELLS = 12
 """Of the coarse noise that blobs are made from, along a side."""
@@ -101,11 +100,11 @@ def settings_of(arguments: argparse.Namespace) -> FitSettings:
     )
 
 
-def units(bundle: GeneratorBundle, lessons: int, folds: int, settings: FitSettings) -> list[int]:
+def units(bundle: GeneratorBundle, lessons: int, seeds: int, settings: FitSettings) -> list[int]:
     """How many units each phase of a fit has, in their order: steps of the first round, batches of lessons, steps of
     the teacher and of the second round, steps of the cross-validation, batches of pilot samples."""
-    second = [-(-lessons // batch_size(bundle)), settings.teacher_steps, 2 * settings.steps] if lessons else []
-    return [settings.steps, *second, folds * settings.fold_steps, pilot_batches(bundle, settings)]
+    second = second_round_steps(bundle, lessons, seeds, settings)
+    return [settings.steps, *second, fold_count(seeds, settings) * settings.fold_steps, pilot_batches(bundle, settings)]
 
 
 def missing_s(pace: Pace, done: list[int], usual: list[int]) -> float:
@@ -139,8 +138,7 @@ def fit_here(arguments: argparse.Namespace) -> None:
     assert learnt.held_out is not None
     held_out_figures(learnt.held_out, truth.rows(learnt.held_out.rows.tolist()), names_of(classes), bundle.resolution)
     seconds = time.perf_counter() - started
-    folds = fold_count(count, settings)
-    done, all_of_them = (units(bundle, learnt.lessons, folds, given) for given in (settings, usual))
+    done, all_of_them = (units(bundle, learnt.lessons, count, given) for given in (settings, usual))
     result: dict[str, Any] = {
         "peak_mb": round(peak_mb(), 1),
         "loaded_mb": round(loaded_mb, 1),

@@ -7,18 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.fitting.teacher import conv_block
+
 Kind = Literal["segmentation", "keypoints", "depth", "class"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 WIDTHS = (16, 32, 64, 96)
 """Channels at full, half, quarter and eighth resolution."""
-
-
-def _block(before: int, width: int, stride: int = 1) -> nn.Sequential:
-    """3 × 3 convolution, batch norm and ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(before, width, 3, stride, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
-    )
 
 
 class TaskNet(nn.Module):
@@ -33,15 +28,15 @@ class TaskNet(nn.Module):
     def __init__(self, kind: Kind, outputs: int) -> None:
         super().__init__()
         self.kind = kind
-        self.stem = _block(3, WIDTHS[0])
-        self.down = nn.ModuleList(nn.Sequential(_block(a, b, 2), _block(b, b)) for a, b in pairwise(WIDTHS))
+        self.stem = conv_block(3, WIDTHS[0])
+        self.down = nn.ModuleList(nn.Sequential(conv_block(a, b, 2), conv_block(b, b)) for a, b in pairwise(WIDTHS))
         self.narrow, self.up = nn.ModuleList(), nn.ModuleList()
         if kind == "class":
             self.head: nn.Module = nn.Linear(WIDTHS[-1], outputs)
             return
         for deep, skip in pairwise(reversed(WIDTHS)):
             self.narrow.append(nn.Conv2d(deep, skip, 1))
-            self.up.append(_block(skip, skip))
+            self.up.append(conv_block(skip, skip))
         self.head = nn.Conv2d(WIDTHS[0], outputs, 1)
 
     def forward(self, images: Tensor) -> Tensor:

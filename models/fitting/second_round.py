@@ -6,7 +6,7 @@ codes are exact. What is not in masks it learns from the seeds alone, as in the 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from models.fitting.lattice import Lattice
 from models.fitting.seed_features import FEATURE_CACHE_BYTES, PooledFeatures, SeedFeatures, smallest_bytes
 from models.fitting.seed_labels import LabelTensors
 from models.fitting.settings import FitSettings
-from models.fitting.teacher import Pictures, teach
+from models.fitting.teacher import Pictures, Teacher, teach
 from models.fitting.training import Examples, train_labeler
 from models.labeler import Labeler
 from models.labeling import LabelingKernel
@@ -40,6 +40,13 @@ FEWEST = 50
 SURE = 0.9
 """Where a teacher sees images smaller than they are, it is believed where it gives a class more probability than this:
 it cannot tell where exactly a border runs, the seeds can."""
+
+FEW_SEEDS = 10
+"""With fewer of them, the first labeler is so often wrong that the teacher learns on from what it says itself. With
+more of them that brings little."""
+
+PASSES_MORE = 2
+"""How often it learns on, each time for half as many steps, at half the rate."""
 
 CHUNK = 8
 """Seeds made small at once."""
@@ -84,9 +91,20 @@ def lesson_count(bundle: GeneratorBundle, layout: LabelLayout, codes: int, setti
     return min(settings.lessons, room) if room >= FEWEST else 0
 
 
-def second_round_steps(bundle: GeneratorBundle, lessons: int, settings: FitSettings) -> int:
-    """How many steps `second_round` reports."""
-    return -(-lessons // batch_size(bundle)) + settings.teacher_steps + 2 * settings.steps if lessons else 0
+def second_round_steps(
+    bundle: GeneratorBundle, lessons: int, seeds: int, settings: FitSettings
+) -> tuple[int, int, int]:
+    """How many steps `second_round` reports: batches of lessons, steps of the teacher, and of the labeler."""
+    if not lessons:
+        return 0, 0, 0
+    taught = sum(each.teacher_steps for each in _passes(seeds, settings))
+    return -(-lessons // batch_size(bundle)), taught, 2 * settings.steps
+
+
+def _passes(seeds: int, settings: FitSettings) -> list[FitSettings]:
+    """Of each training of the teacher."""
+    on = replace(settings, teacher_steps=settings.teacher_steps // 2, teacher_rate=settings.teacher_rate / 2)
+    return [settings] + [on] * (PASSES_MORE if seeds < FEW_SEEDS else 0)
 
 
 def second_round(
@@ -105,17 +123,16 @@ def second_round(
         seeds, pooled: what that learnt from.
         pictures: of the seeds themselves.
         lessons: how many.
-        report: called with what is done of `second_round_steps`.
+        report: called with what is done of all `second_round_steps`.
     """
     bundle, layout = seeds.features.bundle, labeler.architecture.layout
-    drawn = -(-lessons // batch_size(bundle))
+    drawn, taught, _ = second_round_steps(bundle, lessons, len(pictures.images), settings)
     codes, generated = _random_pictures(bundle, labeler, lessons, settings, report)
     small = pictures.small(settings.teacher_side, bundle.device)
     mirror = None if pictures.mirror is None else torch.tensor(pictures.mirror, device=bundle.device)
-    teacher = teach(small, generated, layout.classes, mirror, settings, lambda done: report(drawn + done))
-    masks = teacher.masks(
-        generated.images, bundle.resolution, SURE if bundle.resolution > settings.teacher_side else 0.0
-    )
+    teacher = _taught(small, generated, layout.classes, mirror, settings, lambda steps: report(drawn + steps))
+    least = SURE if bundle.resolution > settings.teacher_side else 0.0
+    masks = teacher.masks(generated.images, bundle.resolution, least)
     lattice = None
     if bundle.resolution > LATTICE_SIDE:
         lattice = Lattice.draw(lessons, bundle.resolution, LATTICE_SIDE, settings.seed, bundle.device)
@@ -127,9 +144,33 @@ def second_round(
         layout,
         pooled,
         settings,
-        lambda done: report(drawn + settings.teacher_steps + done),
+        lambda steps: report(drawn + taught + steps),
         Examples(features, LabelTensors(masks, None, None, None), torch.arange(lessons)),
     )
+
+
+def _taught(
+    seeds: Pictures,
+    generated: Pictures,
+    classes: int,
+    mirror: Tensor | None,
+    settings: FitSettings,
+    report: Callable[[int], None],
+) -> Teacher:
+    """The teacher after all passes; see `teach`."""
+    random = torch.Generator().manual_seed(settings.seed)
+    first, *more = _passes(len(seeds), settings)
+    teacher, done = teach(seeds, generated, classes, mirror, first, random, report), first.teacher_steps
+    for each in more:
+        own = replace(generated, masks=teacher.masks(generated.images, generated.images.shape[-1]))
+        teacher = teach(seeds, own, classes, mirror, each, random, _behind(done, report), teacher)
+        done += each.teacher_steps
+    return teacher
+
+
+def _behind(done: int, report: Callable[[int], None]) -> Callable[[int], None]:
+    """`report`, for steps that come after others."""
+    return lambda steps: report(done + steps)
 
 
 @torch.inference_mode()

@@ -33,7 +33,7 @@ class FitSettings:
     pixel_share: float = 0.5
     lattice_side: int = 128
     keypoint_weight: float = 0.03
-    depth_weight: float = 0.2
+    depth_weight: float = 0.4
     image_steps: int = 200
     image_rate: float = 2e-3
     image_decay: float = 1.0

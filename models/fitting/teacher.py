@@ -66,7 +66,8 @@ class Pictures:
         return len(self.images)
 
 
-def _block(before: int, width: int, stride: int = 1) -> nn.Sequential:
+def conv_block(before: int, width: int, stride: int = 1) -> nn.Sequential:
+    """3 × 3 convolution, batch norm and ReLU."""
     return nn.Sequential(
         nn.Conv2d(before, width, 3, stride, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
     )
@@ -80,10 +81,10 @@ class ImageNetwork(nn.Module):
         super().__init__()
         depth = max(1, (side // SMALLEST_SIDE).bit_length() - 1)
         widths = [WIDTHS[min(level, len(WIDTHS) - 1)] for level in range(depth + 1)]
-        self.stem = _block(3, widths[0])
-        self.down = nn.ModuleList(nn.Sequential(_block(a, b, 2), _block(b, b)) for a, b in pairwise(widths))
+        self.stem = conv_block(3, widths[0])
+        self.down = nn.ModuleList(nn.Sequential(conv_block(a, b, 2), conv_block(b, b)) for a, b in pairwise(widths))
         self.narrow = nn.ModuleList(nn.Conv2d(deep, skip, 1) for skip, deep in pairwise(widths))
-        self.up = nn.ModuleList(_block(skip, skip) for skip in widths[:-1])
+        self.up = nn.ModuleList(conv_block(skip, skip) for skip in widths[:-1])
         self.head = nn.Conv2d(widths[0], classes, 1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -148,7 +149,9 @@ def teach(
     classes: int,
     mirror: Tensor | None,
     settings: FitSettings,
+    random: torch.Generator,
     report: Callable[[int], None],
+    start: Teacher | None = None,
 ) -> Teacher:
     """A network that has learnt from both, strongly distorted; the last batches are seeds alone.
 
@@ -157,13 +160,16 @@ def teach(
 
     Args:
         mirror: as in `Teacher`; None, and no image is flipped.
+        random: decides what is drawn and how it is distorted.
         report: called with the steps done.
+        start: whose weights to begin with, of images of the same size; by default random ones.
     """
     device, side = seeds.images.device, seeds.images.shape[-1]
-    random = torch.Generator().manual_seed(settings.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         network = ImageNetwork(classes, side).to(device).to(memory_format=torch.channels_last)
+    if start is not None:
+        network.load_state_dict(start.network.state_dict())
     # By a function, tensor by tensor: all at once, as it is done on GPUs, whole numbers among the buffers are refused.
     mean = torch.optim.swa_utils.AveragedModel(network, avg_fn=torch.optim.swa_utils.get_swa_avg_fn(), use_buffers=True)
     steps = settings.teacher_steps

@@ -28,7 +28,7 @@ DEPTH_WEIGHTS = (0.25, 4.0)
 """Least and most that a pixel's depth counts beside one of mean depth: without bounds, a few pixels of almost no depth
 would be all that is learnt from."""
 
-SEEDS_EVERY = 4
+SEEDS_EVERY = 3
 """Beside lessons, one step in so many is on seeds."""
 
 STATISTICS_IMAGES = 16

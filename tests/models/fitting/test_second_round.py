@@ -1,6 +1,7 @@
 """Whether what seeds show, but their codes do not, comes back by the second round."""
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from models.fitting import FitSettings, StackedLabels, second_round
 from models.fitting.fit import Learnt, learn, seed_pictures
 from models.fitting.second_round import FEWEST, lesson_count, second_round_steps
 from models.fitting.seed_features import SeedFeatures, smallest_bytes
+from models.fitting.teacher import Pictures, Teacher, teach
 from models.fitting.training import train_labeler
 from models.fitting.twins import Twins
 from models.label_quality import class_iou, mean_known
@@ -68,7 +70,7 @@ def test_lessons_make_good_for_seeds_that_were_inverted_badly(
     done, totals = zip(*told, strict=True)
     assert list(done) == sorted(done) and set(totals) == {done[-1]}
     batches = -(-60 // batch_size(tiny_bundle)) + -(-64 // batch_size(tiny_bundle))
-    assert done[-1] == 3 * SETTINGS.steps + SETTINGS.teacher_steps + batches
+    assert done[-1] == 3 * SETTINGS.steps + 2 * SETTINGS.teacher_steps + batches
 
 
 def test_a_teacher_that_sees_less_is_believed_where_it_is_sure(
@@ -120,7 +122,32 @@ def test_there_is_a_second_round_where_there_are_masks_and_room(
     for room, count in ((100 + FEWEST, FEWEST), (100 + FEWEST - 1, 0), (50, 0)):
         monkeypatch.setattr(second_round, "FEATURE_CACHE_BYTES", room * each)
         assert lesson_count(tiny_bundle, LAYOUT, 100, settings) == count
-    assert second_round_steps(tiny_bundle, 0, settings) == 0
+    assert second_round_steps(tiny_bundle, 0, SEEDS, settings) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(("few", "passes"), [(SEEDS + 1, 3), (SEEDS, 1)])
+def test_with_few_seeds_the_teacher_learns_on_from_what_it_says(
+    few: int, passes: int, tiny_bundle: GeneratorBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[Pictures, FitSettings, Teacher | None, Teacher]] = []
+
+    def watched(*given: Any) -> Teacher:
+        generated, settings, start = given[1], given[4], given[7] if len(given) > 7 else None
+        calls.append((generated, settings, start, teach(*given)))
+        return calls[-1][-1]
+
+    monkeypatch.setattr(second_round, "teach", watched)
+    monkeypatch.setattr(second_round, "FEW_SEEDS", few)
+    settings, told = replace(SETTINGS, steps=5, teacher_steps=8), list[tuple[int, int]]()
+    learnt(tiny_bundle, settings, told)
+    assert len(calls) == passes and calls[0][2] is None
+    assert [each.teacher_steps for _, each, _, _ in calls] == [8, 4, 4][:passes]
+    for (_, _, _, before), (generated, each, start, _) in pairwise(calls):
+        assert start is before and each.teacher_rate == settings.teacher_rate / 2
+        assert torch.equal(generated.masks, before.masks(generated.images, generated.images.shape[-1]))
+        assert not torch.equal(generated.masks, calls[0][0].masks)
+    done, totals = zip(*told, strict=True)
+    assert list(done) == sorted(done) and set(totals) == {done[-1]}
 
 
 def test_teachers_flip_where_names_and_generator_allow() -> None:

@@ -1,5 +1,6 @@
 """The network that sees images: what it learns, what it is shown, and how it labels larger images."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -34,8 +35,15 @@ def right_share(teacher: Teacher, pictures: Pictures) -> float:
     return float((said == truth)[truth > 0].float().mean())
 
 
-def taught(seeds: Pictures, generated: Pictures, mirror: torch.Tensor | None = SIDES) -> Teacher:
-    return teach(seeds, generated, 3, mirror, SETTINGS, lambda _: None)
+def taught(
+    seeds: Pictures,
+    generated: Pictures,
+    mirror: torch.Tensor | None = SIDES,
+    settings: FitSettings = SETTINGS,
+    told: Callable[[int], None] = lambda _: None,
+    start: Teacher | None = None,
+) -> Teacher:
+    return teach(seeds, generated, 3, mirror, settings, torch.Generator().manual_seed(0), told, start)
 
 
 def test_it_learns_from_seeds_what_the_masks_of_generated_images_lack() -> None:
@@ -90,13 +98,22 @@ def test_large_images_are_made_small_and_small_ones_stay() -> None:
 def test_it_is_the_same_every_time_and_its_steps_are_told() -> None:
     seeds, generated, told = scenes(3, 1), scenes(4, 2), list[int]()
     short = replace(SETTINGS, teacher_steps=5)
-    first, second = (teach(seeds, generated, 3, None, short, told.append) for _ in range(2))
+    first, second = (taught(seeds, generated, None, short, told.append) for _ in range(2))
     assert told == [1, 2, 3, 4, 5] * 2
     assert torch.equal(first.probabilities(seeds.images), second.probabilities(seeds.images))
+
+
+def test_it_goes_on_from_another_teacher() -> None:
+    seeds, unseen, short = scenes(10, 1), scenes(40, 3), replace(SETTINGS, teacher_steps=5, teacher_rate=1e-3)
+    start = taught(seeds, seeds)
+    before = start.probabilities(unseen.images)
+    assert right_share(taught(seeds, seeds, settings=short, start=start), unseen) > 0.9
+    assert right_share(taught(seeds, seeds, settings=short), unseen) < 0.5
+    assert torch.equal(start.probabilities(unseen.images), before)
 
 
 def test_pictures_of_which_nothing_is_known_teach_nothing_and_break_nothing() -> None:
     seeds = scenes(3, 1)
     unknown = replace(seeds, masks=torch.full_like(seeds.masks, 255))
-    said = teach(unknown, unknown, 3, None, replace(SETTINGS, teacher_steps=3), lambda _: None)
+    said = taught(unknown, unknown, None, replace(SETTINGS, teacher_steps=3))
     assert said.probabilities(seeds.images).isfinite().all()
