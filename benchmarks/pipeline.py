@@ -44,7 +44,7 @@ def bare_rate(seconds: float) -> float:
 
     keep_memory()
     device = choose_device(get_settings().device)
-    bundle = load_bundle(bundled_folders()[0], device)
+    bundle = load_bundle(bundled_folders()[0], device, with_encoder=False)
     size = batch_size(bundle)
 
     def make(turns: Iterator[int], _tell: Callable[[Any], None]) -> Iterator[float]:

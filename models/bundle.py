@@ -14,7 +14,8 @@ from models.inversion.latents import LatentStatistics, measure_latents
 
 @dataclass(frozen=True)
 class GeneratorBundle:
-    """generator: frozen, float32. encoder: None when none was trained yet. latents: where its samples live."""
+    """generator: frozen, float32. encoder: None when none was trained yet, or nobody
+    asked for it. latents: where its samples live."""
 
     generator: Generator
     encoder: Encoder | None
@@ -57,16 +58,19 @@ def load_generator(path: Path, device: torch.device) -> Generator:
     return generator.to(device).eval().requires_grad_(False)
 
 
-def load_bundle(folder: Path, device: torch.device) -> GeneratorBundle:
+def load_bundle(folder: Path, device: torch.device, with_encoder: bool = True) -> GeneratorBundle:
     """Read `weights.safetensors` of a folder and, where they are there, `encoder.safetensors` and
     `latents.safetensors`; missing latent statistics are measured.
+
+    Args:
+        with_encoder: only who inverts images needs one.
 
     Raises:
         CheckpointError: a file is missing, unreadable or does not fit the others.
     """
     generator = load_generator(folder / "weights.safetensors", device)
     encoder_path, latents_path = folder / "encoder.safetensors", folder / "latents.safetensors"
-    encoder = Encoder.load(encoder_path, device) if encoder_path.exists() else None
+    encoder = Encoder.load(encoder_path, device) if with_encoder and encoder_path.exists() else None
     architecture = generator.architecture
     if encoder and (encoder.architecture.num_ws, encoder.architecture.w_dim) != (
         architecture.num_ws,

@@ -79,7 +79,7 @@ def _kept(bench: Workbench, record: GeneratorRecord) -> Path:
 def _trained(bench: Workbench, record: GeneratorRecord, prolong: Callable[[], None]) -> TrainedEncoder:
     device = choose_device(bench.settings.device)
     with local_generator(bench.store, record, bench.generator_cache) as folder:
-        bundle = load_bundle(folder, device)
+        bundle = load_bundle(folder, device, with_encoder=False)
     perceptual = PerceptualDistance(bench.settings.lpips_backbone, bench.settings.lpips_weights).to(device)
     settings = encoder_settings(bench.settings, bundle.resolution)
     training = EncoderTraining(bundle.generator, bundle.latents, perceptual, settings)

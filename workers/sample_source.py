@@ -61,7 +61,7 @@ class SampleSource:
     def load(cls, bench: Workbench, plan: Plan, device: torch.device) -> "SampleSource":
         """What the job of this workbench needs, from the store."""
         with local_generator(bench.store, bench.generator, bench.generator_cache) as folder:
-            bundle = load_bundle(folder, device)
+            bundle = load_bundle(folder, device, with_encoder=False)
         with TemporaryDirectory() as scratch:
             weights = Path(scratch) / "labeler.safetensors"
             weights.write_bytes(bench.store.read(labeler_key(plan.fit_key, weights.name)))

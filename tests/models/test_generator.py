@@ -228,3 +228,11 @@ def test_a_bundle_without_latents_measures_them(
     assert bundle.encoder is None
     assert (bundle.resolution, bundle.num_ws, bundle.w_dim) == (16, 6, 16)
     assert np.allclose(bundle.latents.w_avg, tiny_bundle.latents.w_avg, atol=1e-3)
+
+
+def test_who_needs_no_encoder_does_not_read_it(tiny_generator: Generator, tmp_path: Path) -> None:
+    save_generator(tiny_generator, tmp_path)
+    (tmp_path / "encoder.safetensors").write_bytes(b"no encoder")
+    assert load_bundle(tmp_path, torch.device("cpu"), with_encoder=False).encoder is None
+    with pytest.raises(CheckpointError, match=r"encoder\.safetensors"):
+        load_bundle(tmp_path, torch.device("cpu"))
