@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from models.bundle import GeneratorBundle
 from models.candidates import Candidates, CandidateSource
@@ -43,6 +45,15 @@ def latent(job_seed: int, index: int, attempt: int, z_dim: int) -> npt.NDArray[n
     """The latent of one candidate, (z_dim,) standard normal: a pure function of its arguments."""
     random = np.random.Generator(np.random.Philox(key=[job_seed, index], counter=[0, 0, 0, attempt]))
     return random.standard_normal(z_dim, dtype=np.float32)
+
+
+def random_codes(bundle: GeneratorBundle, seed: int, rows: range, truncation: float = 1.0) -> Tensor:
+    """Codes (N, num_ws, w_dim) of random samples, drawn as the first candidates of these indices of a job; a
+    conditional generator's classes are random ones."""
+    mapping = bundle.generator.mapping
+    z = np.stack([latent(seed, row, 0, bundle.generator.architecture.z_dim) for row in rows])
+    classes = mapping.random_classes(len(rows), torch.Generator().manual_seed(seed + rows.start))
+    return bundle.generator.broadcast(mapping(torch.from_numpy(z).to(bundle.device), truncation, classes))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from models.fitting.settings import FitSettings
 from models.labeler import Labeler
 from models.labeling import LabelingKernel
 from models.parts import Parts
-from models.sampling import batch_size, latent
+from models.sampling import batch_size, random_codes
 
 
 def pilot_batches(bundle: GeneratorBundle, settings: FitSettings) -> int:
@@ -47,13 +47,10 @@ def _uncertainty(
     bundle: GeneratorBundle, kernel: LabelingKernel, parts: Parts, truncation: float, seed: int, start: int
 ) -> dict[str, Tensor]:
     """The uncertainty of each kind for one batch of random samples, the first of them number `start`."""
-    size, generator = batch_size(bundle), bundle.generator
-    z = torch.from_numpy(np.stack([latent(seed, start + row, 0, generator.architecture.z_dim) for row in range(size)]))
-    classes = generator.mapping.random_classes(size, torch.Generator().manual_seed(seed + start))
-    codes = generator.broadcast(generator.mapping(z.to(bundle.device), truncation, classes))
+    codes = random_codes(bundle, seed, range(start, start + batch_size(bundle)), truncation)
 
     def uncertainty(some: Tensor) -> dict[str, Tensor]:
-        return kernel.label(generator.synthesis(some, fast_precision(bundle.device))[1]).kinds
+        return kernel.label(bundle.generator.synthesis(some, fast_precision(bundle.device))[1]).kinds
 
     found = parts.each(codes, uncertainty)
     return {kind: torch.cat([of_part[kind] for of_part in found]) for kind in found[0]}

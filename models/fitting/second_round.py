@@ -26,7 +26,7 @@ from models.labeling import LabelingKernel
 from models.labels import LabelLayout
 from models.parts import Parts
 from models.pictures import to_network
-from models.sampling import batch_size, latent
+from models.sampling import batch_size, random_codes
 
 LESSONS_SEED = 2**63
 """Lessons are drawn with this seed and those that follow, which no job has."""
@@ -191,10 +191,7 @@ def _random_pictures(
         return Pictures.small(images.float().clamp(-1, 1), masks, settings.teacher_side)
 
     for batch, start in enumerate(range(0, count, size)):
-        rows = range(start, min(start + size, count))
-        z = np.stack([latent(LESSONS_SEED + settings.seed, row, 0, generator.architecture.z_dim) for row in rows])
-        classes = generator.mapping.random_classes(len(rows), torch.Generator().manual_seed(settings.seed + start))
-        w = generator.broadcast(generator.mapping(torch.from_numpy(z).to(bundle.device), 1.0, classes))
+        w = random_codes(bundle, LESSONS_SEED + settings.seed, range(start, min(start + size, count)))
         codes.append(w)
         pictures += parts.each(w, seen)
         report(batch + 1)

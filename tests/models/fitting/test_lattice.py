@@ -142,7 +142,7 @@ def test_a_lattice_of_all_pixels_changes_nothing_in_the_loss(tiny_bundle: Genera
 
 def test_a_quarter_of_the_pixels_teaches_every_kind(tiny_bundle: GeneratorBundle) -> None:
     seeds, new = subjects(tiny_bundle, 40), subjects(tiny_bundle, 60, seed=1000)
-    settings = replace(QUICK, lattice_side=8, fold_steps=80, steps=200, pilots=((1.0, 8),))
+    settings = replace(QUICK, lattice_side=8, fold_steps=120, steps=200, pilots=((1.0, 8),))
     learnt = learn(tiny_bundle, seeds.codes, seeds.labels, [True] * 40, LAYOUT, settings, lambda *_: None)
     whole = SeedFeatures(tiny_bundle, new.codes).of(torch.arange(60))
     said, truth = StackedLabels.of_batches([learnt.labeler.label(whole)]), new.labels

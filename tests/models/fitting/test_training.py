@@ -268,8 +268,8 @@ class TestCrossValidation:
 def test_pilots_standardise_the_kinds_and_set_the_thresholds(tiny_bundle: GeneratorBundle) -> None:
     labeler = learnt(tiny_bundle, LAYOUT, 4)
     draw_pilots(tiny_bundle, labeler, replace(QUICK, pilots=((0.2, 64), (1.0, 500))), lambda _: None)
-    new = subjects(tiny_bundle, 400, seed=77)
-    labels = labeler.label(SeedFeatures(tiny_bundle, new.codes).of(torch.arange(400)))
+    new = subjects(tiny_bundle, 2000, seed=77)
+    labels = labeler.label(SeedFeatures(tiny_bundle, new.codes).of(torch.arange(2000)))
     for place, kind in enumerate(labeler.kinds):
         standard = (labels.kinds[kind] - labeler.kind_median[place]) / labeler.kind_spread[place]
         assert 0.4 < float((standard < 0).float().mean()) < 0.6
