@@ -1,9 +1,10 @@
 """What augmentation is worth on few images: `python -m benchmarks.ada --images 2000 --kimg 300`.
 
 Trains the network that `labelmint generator train` has for a resolution on the same toy bears twice, with ADA and
-without, in turns, so that both have always seen about as many images. Killed and started again, it goes on. With
-`--arm` a process trains one of the two, so that both can run side by side; without it, both are brought to the end and
-compared. Distances are to renders that neither has seen, and to the training images.
+without, in turns, so that both have always seen about as many images; `--start` lets both begin with the weights of
+another training. Killed and started again, it goes on. With `--arm` a process trains one of the two, so that both can
+run side by side; without it, both are brought to the end and compared. Distances are to renders that neither has seen,
+and to the training images.
 """
 
 import argparse
@@ -23,9 +24,11 @@ from models.distances.statistics import FeatureStatistics, distance
 from models.pictures import grid, save_png, to_network
 from models.provenance import describe_device
 from models.training.bears import render_training_bears
+from models.training.checkpoints import has_checkpoint
 from models.training.evaluation import draw_samples
 from models.training.run import sample_images
 from models.training.settings import Augment, plan_for
+from models.training.start import read_start
 from models.training.trainer import Trainer, TrainingProgress
 
 ARMS: dict[str, Augment] = {"ada": "ada", "plain": "none"}
@@ -56,8 +59,11 @@ class Arm:
         settings = replace(plan.settings, augment=augment, ada_images=round(1000 * arguments.ada_kimg))
         if arguments.gamma is not None:
             settings = replace(settings, r1_gamma=arguments.gamma)
+        if arguments.batch is not None:
+            settings = replace(settings, batch=arguments.batch)
+        start = read_start(arguments.start) if arguments.start and not has_checkpoint(folder) else None
         self.name, self.folder, self.samples = folder.name, folder, arguments.samples
-        self.trainer = Trainer(folder, plan.architecture, settings, images, arguments.device)
+        self.trainer = Trainer(folder, plan.architecture, settings, images, arguments.device, start)
         (folder / "sheets").mkdir(exist_ok=True)
 
     @property
@@ -99,13 +105,13 @@ class Arm:
 
 
 def held_out_statistics(
-    path: Path, network: FeatureNetwork, count: int, size: int, device: torch.device
+    path: Path, network: FeatureNetwork, count: int, size: int, dressed: bool, device: torch.device
 ) -> FeatureStatistics:
     """Of `count` renders, measured once by the network on its device and kept at `path`."""
     if path.exists():
         return FeatureStatistics.load(path)
     starts = range(HELD_OUT_SEED, HELD_OUT_SEED + count, BATCH)
-    renders = (to_network(render(range(s, s + BATCH), size).images, device) for s in starts)
+    renders = (to_network(render(range(s, s + BATCH), size, dressed=dressed).images, device) for s in starts)
     found = measure(network, renders)
     found.save(path)
     return found
@@ -119,6 +125,9 @@ def main() -> None:
     parser.add_argument("--round-kimg", type=float, default=10.0)
     parser.add_argument("--ada-kimg", type=float, default=500.0, help="thousands of images for p to go from 0 to 1")
     parser.add_argument("--gamma", type=float, help="weight of R1; the default of the resolution if not given")
+    parser.add_argument("--batch", type=int, help="images a step; the default of the resolution if not given")
+    parser.add_argument("--dressed", action="store_true", help="bears with hats, scarfs, bow ties and balls")
+    parser.add_argument("--start", type=Path, help="folder of a training, of the generator and of the discriminator")
     parser.add_argument("--resolution", type=int, default=64)
     parser.add_argument("--held-out", type=int, default=10_000)
     parser.add_argument("--samples", type=int, default=2_000)
@@ -126,21 +135,21 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--arm", choices=[*ARMS], help="train this one alone")
     arguments = parser.parse_args()
-    cache = arguments.runs / f"ada-images-{arguments.images}"
+    bears = f"{'dressed-' if arguments.dressed else ''}{arguments.images}"
+    cache = arguments.runs / f"ada-images-{bears}"
     cache.mkdir(parents=True, exist_ok=True)
     size, device = arguments.resolution, choose_device(arguments.device)
-    images = render_training_bears(arguments.images, size, cache).pixels
+    images = render_training_bears(arguments.images, size, cache, dressed=arguments.dressed).pixels
     network = choose_features("random-convnet-v1", device=device)
-    held_out = held_out_statistics(
-        cache / f"held-out-{size}-{arguments.held_out}.npz", network, arguments.held_out, size, device
-    )
+    kept = cache / f"held-out-{size}-{arguments.held_out}.npz"
+    held_out = held_out_statistics(kept, network, arguments.held_out, size, arguments.dressed, device)
     batches = (to_network(np.array(images[s : s + BATCH]), device) for s in range(0, len(images), BATCH))
     references = References(network, held_out, measure(network, batches))
     floor = distance(references.training, held_out)
     print("training images to held-out ones:", round(floor.frechet, 5), round(floor.kernel, 7), flush=True)
 
     arms = [
-        Arm(arguments.runs / f"{name}-{arguments.images}", augment, images, arguments)
+        Arm(arguments.runs / f"{name}-{bears}", augment, images, arguments)
         for name, augment in ARMS.items()
         if arguments.arm in (None, name)
     ]
@@ -153,6 +162,8 @@ def main() -> None:
     best = {arm.name: min(figures["frechet_held_out"] for figures in arm.figures) for arm in arms}
     result = {
         "images": arguments.images,
+        "dressed": arguments.dressed,
+        "start": str(arguments.start) if arguments.start else None,
         "features": network.name,
         "training_to_held_out_frechet": round(floor.frechet, 5),
         "best_frechet_held_out": best,
