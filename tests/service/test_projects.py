@@ -354,16 +354,16 @@ def test_the_example_of_the_readme_is_taken(api: httpx.Client) -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     section = readme[readme.index("## What to upload") : readme.index("## A generator of your own")]
     project, coco = re.findall(r"```json\n(.+?)```", section, re.DOTALL)[:2]
-    left, right = zip(*([*re.split(r" {4,}", line), ""][:2] for line in _tables(section)), strict=True)
+    tables = [block.strip() for block in section.split("```") if block.strip().startswith("image,")]
+    points, classes = (table.splitlines() for table in tables)
     files = {
         "project.json": project.replace("toy-bears", "toy").encode(),
-        "classes.csv": "\n".join(right).encode(),
+        "classes.csv": "\n".join(classes).encode(),
     }
     depth = png(Image.fromarray(np.full((64, 64), 1500, np.uint16)))
     for name in ("NAME", "OTHER"):
         files |= {f"images/{name}.png": image_bytes(), f"depth/{name}.png": depth}
         files[f"segmentation/{name}.png"] = mask_bytes(values=2)
-    points = [line for line in left if line]
     points += [line.replace("NAME", "OTHER").replace(",,,0", ",3,4,1") for line in points[1:]]
     answer = post_files(api, files | {"keypoints.csv": "\n".join(points).encode()})
     assert answer.status_code == 201, answer.text
@@ -373,10 +373,6 @@ def test_the_example_of_the_readme_is_taken(api: httpx.Client) -> None:
     content["annotations"].append({"image_id": 2, "keypoints": [1, 2, 2, 3, 4, 2, 5, 6, 2]})
     answer = post_files(api, files | {"keypoints.json": json.dumps(content).encode()})
     assert answer.status_code == 201, answer.text
-
-
-def _tables(section: str) -> list[str]:
-    return next(block for block in section.split("```") if "image,point" in block).strip().splitlines()
 
 
 def test_records_of_a_later_version_count_as_missing(api: httpx.Client, api_store: FileStore) -> None:
