@@ -14,8 +14,8 @@ from models.inversion.latents import LatentStatistics, measure_latents
 
 @dataclass(frozen=True)
 class GeneratorBundle:
-    """generator: frozen, float32. encoder: None when none was trained yet, or nobody
-    asked for it. latents: where its samples live."""
+    """generator: frozen, float32. encoder: None when none was trained yet, or nobody asked for it. latents:
+    where its samples live."""
 
     generator: Generator
     encoder: Encoder | None
