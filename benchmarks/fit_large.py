@@ -30,7 +30,7 @@ from models.fitting.cross_validation import LEAST_SEEDS, fold_count
 from models.fitting.fit import learn
 from models.fitting.pilots import pilot_batches
 from models.fitting.report import held_out_figures
-from models.fitting.second_round import SeedPictures, second_round_steps
+from models.fitting.second_round import SeedPictures, first_round, second_round_steps
 from models.fitting.twins import Twins
 from models.labels import LabelLayout
 from models.provenance import describe_device
@@ -94,6 +94,8 @@ def settings_of(arguments: argparse.Namespace) -> FitSettings:
     return replace(
         usual,
         steps=min(usual.steps, arguments.steps or usual.steps),
+        first_steps=min(usual.first_steps, arguments.steps or usual.first_steps),
+        second_steps=min(usual.second_steps, arguments.steps or usual.second_steps),
         teacher_steps=min(usual.teacher_steps, arguments.steps or usual.teacher_steps),
         fold_steps=min(usual.fold_steps, arguments.steps or usual.fold_steps),
         pilots=tuple((psi, min(count, arguments.pilots or count)) for psi, count in usual.pilots),
@@ -104,7 +106,8 @@ def units(bundle: GeneratorBundle, lessons: int, seeds: int, settings: FitSettin
     """How many units each phase of a fit has, in their order: steps of the first round, batches of lessons, steps of
     the teacher and of the second round, steps of the cross-validation, batches of pilot samples."""
     second = second_round_steps(bundle, lessons, seeds, settings)
-    return [settings.steps, *second, fold_count(seeds, settings) * settings.fold_steps, pilot_batches(bundle, settings)]
+    first = first_round(lessons, settings).steps
+    return [first, *second, fold_count(seeds, settings) * settings.fold_steps, pilot_batches(bundle, settings)]
 
 
 def missing_s(pace: Pace, done: list[int], usual: list[int]) -> float:
@@ -144,8 +147,8 @@ def fit_here(arguments: argparse.Namespace) -> None:
         "loaded_mb": round(loaded_mb, 1),
         **({"gpu_peak_mb": round(torch.cuda.max_memory_allocated(device) / 2**20, 1)} if device.type == "cuda" else {}),
         "seconds": round(seconds, 1),
-        "seconds_per_step": round(pace.between(1, settings.steps), 3),
-        "steps": settings.steps,
+        "seconds_per_step": round(pace.between(1, done[0]), 3),
+        "steps": done[0],
         "lessons": learnt.lessons,
         "pilots": sum(drawn for _, drawn in settings.pilots),
         "phases_s": learnt.seconds,

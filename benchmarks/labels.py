@@ -51,7 +51,8 @@ def arguments_of() -> argparse.Namespace:
     parser.add_argument("--members", type=int, default=usual.members)
     parser.add_argument("--hidden", type=int, nargs="+", default=list(usual.hidden))
     parser.add_argument("--shared", type=int, default=usual.shared, help="0: a first layer for every member")
-    parser.add_argument("--steps", type=int, default=usual.steps)
+    parser.add_argument("--steps", type=int, default=usual.steps, help="without a second round")
+    parser.add_argument("--second-steps", type=int, default=usual.second_steps, help="of the second round")
     parser.add_argument("--lessons", type=int, default=usual.lessons, help="of the second round; 0 for none")
     parser.add_argument("--keypoint-weight", type=float, default=usual.keypoint_weight)
     parser.add_argument("--depth-weight", type=float, default=usual.depth_weight)
@@ -184,6 +185,7 @@ def main() -> None:
         hidden=tuple(arguments.hidden),
         shared=arguments.shared,
         steps=arguments.steps,
+        second_steps=arguments.second_steps,
         lessons=arguments.lessons,
         keypoint_weight=arguments.keypoint_weight,
         depth_weight=arguments.depth_weight,
@@ -226,7 +228,7 @@ def main() -> None:
         "members": settings.members,
         "hidden": settings.hidden,
         "shared": settings.shared,
-        "steps": settings.steps,
+        "steps": settings.second_steps if learnt.lessons else settings.steps,
         "lessons": learnt.lessons,
         "flipped": 0 if twins is None else int(twins.usable.sum()),
         **quality,

@@ -188,12 +188,17 @@ class Labeler(nn.Module):
         total = sum(upsampled[1:], start=upsampled[0])
         return total + bias.to(total.dtype)[:, None, None]
 
-    def _of_pixels(self, features: list[Tensor], output: nn.Conv2d, spread: Spread) -> Tensor:
-        """Every member's outputs for each pixel, float32 (B, M, K + P + D, H, W)."""
+    def _of_pixels(self, features: list[Tensor], output: nn.Conv2d, spread: Spread, first: int) -> Tensor:
+        """The `first` of every member's K + P + D outputs for each pixel, float32 (B, M, first, H, W)."""
+        members = self.architecture.members
         x = F.relu(self._first_layer(features, spread))
         for layer in self.layers:
             x = F.relu(_apply(cast(nn.Conv2d, layer), x))
-        each: Tensor = _apply(output, x).float().unflatten(1, (self.architecture.members, -1))
+        weight, bias = (
+            values.unflatten(0, (members, -1))[:, :first].flatten(0, 1).to(x.dtype)
+            for values in (output.weight, cast(Tensor, output.bias))
+        )
+        each: Tensor = F.conv2d(x, weight, bias, groups=members).float().unflatten(1, (members, -1))
         return each
 
     def forward(self, features: list[Tensor]) -> HeadOutputs:
@@ -201,20 +206,24 @@ class Labeler(nn.Module):
         visibility, attributes = self.of_whole_images(features)
         return replace(self.of_pixels(features), visibility=visibility, attributes=attributes)
 
-    def of_pixels(self, features: list[Tensor], spread: Spread | None = None) -> HeadOutputs:
+    def of_pixels(
+        self, features: list[Tensor], spread: Spread | None = None, classes_only: bool = False
+    ) -> HeadOutputs:
         """The part of `forward` that is said of single pixels: classes, heatmaps and depth.
 
         Args:
             spread: brings (B, C, r, r) to the pixels that are asked for, which then take the place of H and W; by
                 default to all of them.
+            classes_only: nothing else is asked for.
         """
         if self.output is None:
             return HeadOutputs(None, None, None, None, ())
         layout = self.architecture.layout
-        each = self._of_pixels(features, self.output, spread or partial(bilinear, side=self.architecture.resolution))
-        classes, heatmaps, depth = each.split(
-            (layout.classes, layout.points, each.shape[2] - layout.classes - layout.points), dim=2
-        )
+        spread = spread or partial(bilinear, side=self.architecture.resolution)
+        if classes_only:
+            return HeadOutputs(self._of_pixels(features, self.output, spread, layout.classes), None, None, None, ())
+        each = self._of_pixels(features, self.output, spread, self.architecture.pixel_outputs)
+        classes, heatmaps, depth = each.split((layout.classes, layout.points, int(layout.depth is not None)), dim=2)
         return HeadOutputs(
             classes if layout.classes else None,
             heatmaps if layout.points else None,

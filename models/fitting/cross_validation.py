@@ -6,6 +6,7 @@ figures are a little worse than what they stand for.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from torch import Tensor
 from models.fitting.seed_features import PooledFeatures, SeedFeatures, at_once
 from models.fitting.seed_labels import LabelTensors, StackedLabels
 from models.fitting.settings import FitSettings
+from models.fitting.side_by_side import one_by_one, side_by_side
 from models.fitting.training import train_labeler
 from models.fitting.twins import Twins
 from models.labeler import Labeler, Labels
@@ -76,21 +78,21 @@ def cross_validate(
     shuffled = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(settings.seed))]
     parts = [shuffled[fold::folds] for fold in range(folds)]
     shorter = replace(settings, steps=settings.fold_steps)
-    said: list[_Said] = []
-    for fold, out in enumerate(parts):
+
+    def of_fold(out: Tensor, tell: Callable[[int], None]) -> list[_Said]:
         others = torch.cat([part for part in parts if part is not out])
         if twins is not None:
             others = twins.rows_with(others)
-
-        def tell(done: int, before: int = fold * settings.fold_steps) -> None:
-            report(before + done)
-
         labeler = train_labeler(features, labels, others, layout, images, shorter, tell)
         kernel = LabelingKernel(labeler, features.precision)
-        for chunk in out.split(at_once(features.bundle.resolution, CHUNK)):
-            seen = features.of(chunk)
-            said.append(_Said(kernel.label(seen), kernel.confidence(seen), _sure(labeler, seen)))
-    return _joined(torch.cat(parts), folds, said)
+        seen = map(features.of, out.split(at_once(features.bundle.resolution, CHUNK)))
+        return [_Said(kernel.label(each), kernel.confidence(each), _sure(labeler, each)) for each in seen]
+
+    works = [partial(of_fold, part) for part in parts]
+    # Large images keep all threads busy, and the memory of several trainings would not be there.
+    small = features.lattice is None and features.bundle.device.type == "cpu"
+    said = side_by_side(works, report) if small else one_by_one(works, report)
+    return _joined(torch.cat(parts), folds, [each for fold in said for each in fold])
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from models.fitting.lattice import Lattice
 from models.fitting.misfit import without_misfits
 from models.fitting.pilots import draw_pilots, pilot_batches
 from models.fitting.report import examples, held_out_figures, image_figures, number
-from models.fitting.second_round import SeedPictures, lesson_count, second_round, second_round_steps
+from models.fitting.second_round import SeedPictures, first_round, lesson_count, second_round, second_round_steps
 from models.fitting.seed_features import PooledFeatures, SeedFeatures, at_once
 from models.fitting.seed_labels import LabelNames, StackedLabels
 from models.fitting.settings import FitSettings
@@ -203,7 +203,8 @@ def learn(
     rows = torch.tensor([index for index, inside in enumerate(included) if inside])
     every = len(codes) * (1 if twins is None else 2)
     lessons = lesson_count(bundle, layout, every, settings) if pictures is not None else 0
-    trained = settings.steps + sum(second_round_steps(bundle, lessons, len(rows), settings))
+    first = first_round(lessons, settings)
+    trained = first.steps + sum(second_round_steps(bundle, lessons, len(rows), settings))
     checked = trained + settings.fold_steps * fold_count(len(rows), settings)
     total = checked + pilot_batches(bundle, settings)
     seconds, mark = {}, time.monotonic()
@@ -223,7 +224,7 @@ def learn(
     if misfit is not None:
         truth = without_misfits(truth, misfit.cpu().numpy(), learnt_from.tolist(), settings.misfit_share)
     tensors = truth.tensors(bundle.device)
-    labeler = train_labeler(features, tensors, learnt_from, layout, images, settings, lambda done: report(done, total))
+    labeler = train_labeler(features, tensors, learnt_from, layout, images, first, lambda done: report(done, total))
     lap("fit")
     if pictures is not None and lessons:
         labeler = second_round(
@@ -233,7 +234,7 @@ def learn(
             pictures.rows(rows.tolist()),
             lessons,
             settings,
-            lambda done: report(settings.steps + done, total),
+            lambda done: report(first.steps + done, total),
         )
         lap("second_round")
     held_out = cross_validate(

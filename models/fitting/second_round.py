@@ -91,6 +91,12 @@ def lesson_count(bundle: GeneratorBundle, layout: LabelLayout, codes: int, setti
     return min(settings.lessons, room) if room >= FEWEST else 0
 
 
+def first_round(lessons: int, settings: FitSettings) -> FitSettings:
+    """How the labeler of the first round is trained: where there are lessons, what it says of them is corrected, so
+    fewer steps will do."""
+    return replace(settings, steps=settings.first_steps) if lessons else settings
+
+
 def second_round_steps(
     bundle: GeneratorBundle, lessons: int, seeds: int, settings: FitSettings
 ) -> tuple[int, int, int]:
@@ -98,7 +104,7 @@ def second_round_steps(
     if not lessons:
         return 0, 0, 0
     taught = sum(each.teacher_steps for each in _passes(seeds, settings))
-    return -(-lessons // batch_size(bundle)), taught, 2 * settings.steps
+    return -(-lessons // batch_size(bundle)), taught, settings.second_steps
 
 
 def _passes(seeds: int, settings: FitSettings) -> list[FitSettings]:
@@ -143,7 +149,7 @@ def second_round(
         seeds.rows,
         layout,
         pooled,
-        settings,
+        replace(settings, steps=settings.second_steps),
         lambda steps: report(drawn + taught + steps),
         Examples(features, LabelTensors(masks, None, None, None), torch.arange(lessons)),
     )

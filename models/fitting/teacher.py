@@ -19,6 +19,7 @@ from models.fitting.distortion import Maps, Strength, recolored, taken
 from models.fitting.seed_features import at_once
 from models.fitting.settings import FitSettings
 from models.heads.segmentation import IGNORED
+from models.seeded import seeded
 
 SMALLEST_SIDE = 8
 """Of the innermost features."""
@@ -165,8 +166,7 @@ def teach(
         start: whose weights to begin with, of images of the same size; by default random ones.
     """
     device, side = seeds.images.device, seeds.images.shape[-1]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
+    with seeded(settings.seed):
         network = ImageNetwork(classes, side).to(device).to(memory_format=torch.channels_last)
     if start is not None:
         network.load_state_dict(start.network.state_dict())

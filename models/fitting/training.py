@@ -20,6 +20,7 @@ from models.heads.keypoints import gaussian_targets
 from models.heads.segmentation import IGNORED
 from models.labeler import VISIBILITIES, HeadOutputs, Labeler, LabelerArchitecture
 from models.labels import LabelLayout
+from models.seeded import seeded
 
 SMALLEST_DEPTH_SPREAD = 1e-6
 """Standard deviation of the seeds' known depths, as a share of their mean: in some units, all of them are small."""
@@ -62,15 +63,14 @@ def train_labeler(
         rows: those of them to learn from, int64 indices.
         images: the pooled features of all of them; may be None where the layout has nothing about whole images.
         report: called with the steps done.
-        lessons: other images; with them there are twice as many steps, of which one in `SEEDS_EVERY` is on seeds.
+        lessons: other images, of which masks are learnt alone; one step in `SEEDS_EVERY` is on seeds.
     """
     labeler = _untrained(features, labels.depth, rows, layout, images, settings)
-    steps = settings.steps if lessons is None else 2 * settings.steps
     if labeler.output is not None:
-        _train_pixels(labeler, Examples(features, labels, rows), lessons, steps, settings, report)
+        _train_pixels(labeler, Examples(features, labels, rows), lessons, settings, report)
     if labeler.image is not None and images is not None:
         _train_images(labeler, images.seeds[rows.to(images.seeds.device)], labels.rows(rows), settings)
-    report(steps)
+    report(settings.steps)
     return labeler.eval().requires_grad_(False)
 
 
@@ -83,8 +83,7 @@ def _untrained(
     settings: FitSettings,
 ) -> Labeler:
     architecture = features.bundle.generator.architecture
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
+    with seeded(settings.seed):
         labeler = Labeler(
             LabelerArchitecture(
                 architecture.feature_channels,
@@ -111,7 +110,6 @@ def _train_pixels(
     labeler: Labeler,
     seeds: Examples,
     lessons: Examples | None,
-    steps: int,
     settings: FitSettings,
     report: Callable[[int], None],
 ) -> None:
@@ -121,12 +119,13 @@ def _train_pixels(
     adam = torch.optim.Adam(weights, lr=settings.learning_rate)
     batches = _Batches(seeds, settings, random)
     others = None if lessons is None else _Batches(lessons, settings, random)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, max(1, steps))
-    for step in range(steps):
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, max(1, settings.steps))
+    for step in range(settings.steps):
         chosen = batches if others is None or step % SEEDS_EVERY == 0 else others
         features, drawn = chosen.of.features, chosen.next()
         lattice = features.lattice.of(drawn) if features.lattice else None
-        outputs = labeler.of_pixels(features.to_learn_from(drawn), lattice.spread if lattice else None)
+        spread = lattice.spread if lattice else None
+        outputs = labeler.of_pixels(features.to_learn_from(drawn), spread, classes_only=chosen is others)
         loss = pixel_loss(labeler, outputs, chosen.of.labels.rows(drawn), settings, random, lattice)
         adam.zero_grad(set_to_none=True)
         loss.backward()

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.seeded import seeded
+
 Backbone = Literal["alex", "vgg", "squeeze"]
 
 _CACHED_NAMES = {"alex": "alexnet-owt-", "vgg": "vgg16-", "squeeze": "squeezenet1_1-"}
@@ -40,10 +42,9 @@ class PerceptualDistance(nn.Module):
         found = weights or find_backbone_weights(backbone)
         self.backbone = backbone
         self.source = "random" if found is None else "pretrained"
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        with seeded(0), warnings.catch_warnings():
             # lpips still calls torchvision by its old argument names.
             warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
-            torch.manual_seed(0)
             self.network = lpips.LPIPS(net=backbone, pnet_rand=True, verbose=False)
         if found is not None:
             self._load_backbone(found)

@@ -18,6 +18,7 @@ from models.generator import Generator
 from models.inversion.encoder import Encoder, EncoderArchitecture
 from models.inversion.latents import LatentStatistics
 from models.inversion.perceptual import PerceptualDistance
+from models.seeded import seeded
 
 REPORT_EVERY_S = 5.0
 """Whoever watches, or wants the training to stop, waits no longer than this and one step."""
@@ -74,8 +75,7 @@ class EncoderTraining:
         self.precision = training_precision(self.device)
         self.random = torch.Generator().manual_seed(settings.seed)
         architecture = EncoderArchitecture.for_generator(generator.architecture)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)
+        with seeded(settings.seed):
             self.encoder = Encoder(architecture).to(self.device)
         if start is not None:
             self.encoder.load_state_dict(start.state_dict())

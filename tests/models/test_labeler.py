@@ -116,6 +116,14 @@ def test_there_are_the_labels_of_the_layout_and_no_others(layout: LabelLayout, k
         assert torch.equal(labels.uncertainty, labels.kinds[kinds[0]])
 
 
+def test_classes_alone_are_those_that_are_said_beside_all_else() -> None:
+    labeler, features = make_labeler()
+    every, some = labeler.of_pixels(features), labeler.of_pixels(features, classes_only=True)
+    assert every.classes is not None and some.classes is not None
+    torch.testing.assert_close(some.classes, every.classes)
+    assert some.heatmaps is None and some.depth is None
+
+
 def test_a_labeler_of_attributes_alone_computes_nothing_per_pixel() -> None:
     labeler, features = make_labeler(LabelLayout(attributes=(3,)))
     assert labeler(features).classes is None

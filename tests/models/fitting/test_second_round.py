@@ -26,7 +26,9 @@ from models.sampling import batch_size
 from tests.models.fitting.subjects import QUICK
 
 LAYOUT = LabelLayout(classes=2)
-SETTINGS = replace(QUICK, folds=0, lessons=60, teacher_steps=150, pilots=((1.0, 64),))
+SETTINGS = replace(
+    QUICK, folds=0, first_steps=150, second_steps=300, lessons=60, teacher_steps=150, pilots=((1.0, 64),)
+)
 SEEDS = 8
 
 
@@ -70,7 +72,7 @@ def test_lessons_make_good_for_seeds_that_were_inverted_badly(
     done, totals = zip(*told, strict=True)
     assert list(done) == sorted(done) and set(totals) == {done[-1]}
     batches = -(-60 // batch_size(tiny_bundle)) + -(-64 // batch_size(tiny_bundle))
-    assert done[-1] == 3 * SETTINGS.steps + 2 * SETTINGS.teacher_steps + batches
+    assert done[-1] == SETTINGS.first_steps + SETTINGS.second_steps + 2 * SETTINGS.teacher_steps + batches
 
 
 def test_a_teacher_that_sees_less_is_believed_where_it_is_sure(
@@ -94,7 +96,7 @@ def test_a_teacher_that_sees_less_is_believed_where_it_is_sure(
 def test_seeds_left_out_of_the_fit_are_not_shown_to_the_teacher(tiny_bundle: GeneratorBundle) -> None:
     codes, images, truth = samples(tiny_bundle, SEEDS, 1)
     assert truth.masks is not None
-    short = replace(SETTINGS, steps=5, teacher_steps=5)
+    short = replace(SETTINGS, first_steps=5, second_steps=10, teacher_steps=5)
 
     def masks(wrong: bool) -> npt.NDArray[np.uint8]:
         labels = truth.masks.copy()  # type: ignore[union-attr]
@@ -138,7 +140,7 @@ def test_with_few_seeds_the_teacher_learns_on_from_what_it_says(
 
     monkeypatch.setattr(second_round, "teach", watched)
     monkeypatch.setattr(second_round, "FEW_SEEDS", few)
-    settings, told = replace(SETTINGS, steps=5, teacher_steps=8), list[tuple[int, int]]()
+    settings, told = replace(SETTINGS, first_steps=5, second_steps=10, teacher_steps=8), list[tuple[int, int]]()
     learnt(tiny_bundle, settings, told)
     assert len(calls) == passes and calls[0][2] is None
     assert [each.teacher_steps for _, each, _, _ in calls] == [8, 4, 4][:passes]

@@ -236,6 +236,28 @@ class TestCrossValidation:
         place = held_out.rows.tolist().index(2)
         assert (held_out.labels.masks[place] != 3).all()
 
+    def test_the_number_of_threads_changes_nothing(self, tiny_bundle: GeneratorBundle) -> None:
+        seeds, threads = subjects(tiny_bundle, 6), torch.get_num_threads()
+        features = SeedFeatures(tiny_bundle, seeds.codes)
+        images, labels = PooledFeatures.of(features, 8, 0), seeds.labels.tensors(tiny_bundle.device)
+        settings, found = replace(QUICK, fold_steps=10, image_steps=10), list[HeldOut]()
+        try:
+            for count in (1, 3):
+                torch.set_num_threads(count)
+                told: list[int] = []
+                held_out = cross_validate(features, labels, torch.arange(6), LAYOUT, images, settings, told.append)
+                assert held_out is not None
+                found.append(held_out)
+                assert told == sorted(told) and told[-1] == 30
+        finally:
+            torch.set_num_threads(threads)
+        one, three = found
+        assert np.array_equal(one.rows, three.rows)
+        for name in ("class_confidence", "attribute_confidence"):
+            assert np.array_equal(getattr(one, name), getattr(three, name))
+        for kind in ("masks", "keypoints", "depth", "attributes"):
+            assert np.array_equal(getattr(one.labels, kind), getattr(three.labels, kind), equal_nan=True)
+
     def test_seeds_are_labeled_within_the_budget_however_many_classes_there_are(
         self, tiny_bundle: GeneratorBundle, monkeypatch: pytest.MonkeyPatch
     ) -> None:
