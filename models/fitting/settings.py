@@ -29,7 +29,7 @@ class FitSettings:
     shared: int = 48
     steps: int = 400
     first_steps: int = 200
-    second_steps: int = 1200
+    second_steps: int = 1600
     batch: int = 4
     learning_rate: float = 1e-2
     pixel_share: float = 0.5
