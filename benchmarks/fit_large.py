@@ -106,7 +106,7 @@ def units(bundle: GeneratorBundle, lessons: int, seeds: int, settings: FitSettin
     """How many units each phase of a fit has, in their order: steps of the first round, batches of lessons, steps of
     the teacher and of the second round, steps of the cross-validation, batches of pilot samples."""
     second = second_round_steps(bundle, lessons, seeds, settings)
-    first = first_round(lessons, settings).steps
+    first = first_round(lessons, seeds, settings).steps
     return [first, *second, fold_count(seeds, settings) * settings.fold_steps, pilot_batches(bundle, settings)]
 
 

@@ -203,7 +203,7 @@ def learn(
     rows = torch.tensor([index for index, inside in enumerate(included) if inside])
     every = len(codes) * (1 if twins is None else 2)
     lessons = lesson_count(bundle, layout, every, settings) if pictures is not None else 0
-    first = first_round(lessons, settings)
+    first = first_round(lessons, len(rows), settings)
     trained = first.steps + sum(second_round_steps(bundle, lessons, len(rows), settings))
     checked = trained + settings.fold_steps * fold_count(len(rows), settings)
     total = checked + pilot_batches(bundle, settings)

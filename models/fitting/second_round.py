@@ -41,9 +41,9 @@ SURE = 0.9
 """Where a teacher sees images smaller than they are, it is believed where it gives a class more probability than this:
 it cannot tell where exactly a border runs, the seeds can."""
 
-FEW_SEEDS = 10
-"""With fewer of them, the first labeler is so often wrong that the teacher learns on from what it says itself. With
-more of them that brings little."""
+FEW_SEEDS = 25
+"""With fewer of them, the first labeler is so often wrong that it is trained as if there were no other, and that the
+teacher learns on from what it says itself. With more of them that brings little."""
 
 PASSES_MORE = 2
 """How often it learns on, each time for half as many steps, at half the rate."""
@@ -91,10 +91,10 @@ def lesson_count(bundle: GeneratorBundle, layout: LabelLayout, codes: int, setti
     return min(settings.lessons, room) if room >= FEWEST else 0
 
 
-def first_round(lessons: int, settings: FitSettings) -> FitSettings:
-    """How the labeler of the first round is trained: where there are lessons, what it says of them is corrected, so
-    fewer steps will do."""
-    return replace(settings, steps=settings.first_steps) if lessons else settings
+def first_round(lessons: int, seeds: int, settings: FitSettings) -> FitSettings:
+    """How the labeler of the first round is trained: where there are lessons, a teacher corrects what it says of them,
+    and if it has many seeds for that, fewer steps will do."""
+    return replace(settings, steps=settings.first_steps) if lessons and seeds >= FEW_SEEDS else settings
 
 
 def second_round_steps(

@@ -12,17 +12,18 @@ from models.inversion.refinement import RefinementSettings
 @dataclass(frozen=True)
 class FitSettings:
     """members, hidden, shared: the ensemble, see `LabelerArchitecture`. steps: of its training where there is one
-    round; first_steps, second_steps: where there are two. batch, learning_rate: of all of them; batch counts images.
-    pixel_share: each member sees its own random share of the pixels of a step, which keeps members different.
-    lattice_side: larger images are learnt from at so many of their rows and columns, see `Lattice`. keypoint_weight,
-    depth_weight: of their losses beside the segmentation's. image_steps, image_rate, image_decay, image_noise: steps,
-    learning rate, weight decay and noise on standardised features of the heads for whole images. folds, fold_steps: of
-    the cross-validation, 0 folds for none. min_psnr_db: a seed whose reconstruction is worse does not enter the fit.
-    misfit_share: of the seeds' pixels, those that are rebuilt worst, whose masks and depth are not learnt from. flip:
-    learn from flipped seeds as well, where labels and generator allow. pilots: truncation → random samples whose
-    uncertainty is measured. lessons: random images of the second round, 0 for none. teacher_steps, teacher_batch,
-    teacher_rate: the training of its teacher, which sees images at most teacher_side pixels a side. lpips_backbone,
-    lpips_weights: see `PerceptualDistance`; the path does not enter the fingerprint."""
+    round; first_steps, second_steps: where there are two, though with few seeds the first has `steps`, see
+    `first_round`. batch, learning_rate: of all of them; batch counts images. pixel_share: each member sees its own
+    random share of the pixels of a step, which keeps members different. lattice_side: larger images are learnt from at
+    so many of their rows and columns, see `Lattice`. keypoint_weight, depth_weight: of their losses beside the
+    segmentation's. image_steps, image_rate, image_decay, image_noise: steps, learning rate, weight decay and noise on
+    standardised features of the heads for whole images. folds, fold_steps: of the cross-validation, 0 folds for none.
+    min_psnr_db: a seed whose reconstruction is worse does not enter the fit. misfit_share: of the seeds' pixels, those
+    that are rebuilt worst, whose masks and depth are not learnt from. flip: learn from flipped seeds as well, where
+    labels and generator allow. pilots: truncation → random samples whose uncertainty is measured. lessons: random
+    images of the second round, 0 for none. teacher_steps, teacher_batch, teacher_rate: the training of its teacher,
+    which sees images at most teacher_side pixels a side. lpips_backbone, lpips_weights: see `PerceptualDistance`; the
+    path does not enter the fingerprint."""
 
     members: int = 3
     hidden: tuple[int, ...] = (24,)

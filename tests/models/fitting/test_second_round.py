@@ -26,9 +26,7 @@ from models.sampling import batch_size
 from tests.models.fitting.subjects import QUICK
 
 LAYOUT = LabelLayout(classes=2)
-SETTINGS = replace(
-    QUICK, folds=0, first_steps=150, second_steps=300, lessons=60, teacher_steps=150, pilots=((1.0, 64),)
-)
+SETTINGS = replace(QUICK, folds=0, second_steps=300, lessons=60, teacher_steps=150, pilots=((1.0, 64),))
 SEEDS = 8
 
 
@@ -72,7 +70,7 @@ def test_lessons_make_good_for_seeds_that_were_inverted_badly(
     done, totals = zip(*told, strict=True)
     assert list(done) == sorted(done) and set(totals) == {done[-1]}
     batches = -(-60 // batch_size(tiny_bundle)) + -(-64 // batch_size(tiny_bundle))
-    assert done[-1] == SETTINGS.first_steps + SETTINGS.second_steps + 2 * SETTINGS.teacher_steps + batches
+    assert done[-1] == SETTINGS.steps + SETTINGS.second_steps + 2 * SETTINGS.teacher_steps + batches
 
 
 def test_a_teacher_that_sees_less_is_believed_where_it_is_sure(
@@ -96,7 +94,7 @@ def test_a_teacher_that_sees_less_is_believed_where_it_is_sure(
 def test_seeds_left_out_of_the_fit_are_not_shown_to_the_teacher(tiny_bundle: GeneratorBundle) -> None:
     codes, images, truth = samples(tiny_bundle, SEEDS, 1)
     assert truth.masks is not None
-    short = replace(SETTINGS, first_steps=5, second_steps=10, teacher_steps=5)
+    short = replace(SETTINGS, steps=5, second_steps=10, teacher_steps=5)
 
     def masks(wrong: bool) -> npt.NDArray[np.uint8]:
         labels = truth.masks.copy()  # type: ignore[union-attr]
@@ -140,7 +138,10 @@ def test_with_few_seeds_the_teacher_learns_on_from_what_it_says(
 
     monkeypatch.setattr(second_round, "teach", watched)
     monkeypatch.setattr(second_round, "FEW_SEEDS", few)
-    settings, told = replace(SETTINGS, first_steps=5, second_steps=10, teacher_steps=8), list[tuple[int, int]]()
+    settings, told = (
+        replace(SETTINGS, steps=5, first_steps=3, second_steps=10, teacher_steps=8),
+        list[tuple[int, int]](),
+    )
     learnt(tiny_bundle, settings, told)
     assert len(calls) == passes and calls[0][2] is None
     assert [each.teacher_steps for _, each, _, _ in calls] == [8, 4, 4][:passes]
@@ -150,6 +151,8 @@ def test_with_few_seeds_the_teacher_learns_on_from_what_it_says(
         assert not torch.equal(generated.masks, calls[0][0].masks)
     done, totals = zip(*told, strict=True)
     assert list(done) == sorted(done) and set(totals) == {done[-1]}
+    batches = -(-60 // batch_size(tiny_bundle)) + -(-64 // batch_size(tiny_bundle))
+    assert done[-1] == (3 if passes == 1 else 5) + 10 + sum([8, 4, 4][:passes]) + batches
 
 
 def test_teachers_flip_where_names_and_generator_allow() -> None:
