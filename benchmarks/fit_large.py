@@ -47,11 +47,11 @@ class Pace:
     moments: list[float] = field(default_factory=list)
 
     def note(self, done: int, _total: int) -> None:
-        """What `learn` calls; a unit that is reported twice counts once."""
+        """What `learn` calls; a unit that is reported twice counts once, and several reported at once end at once."""
         if done > len(self.moments):
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
-            self.moments.append(time.perf_counter())
+            self.moments += [time.perf_counter()] * (done - len(self.moments))
 
     def between(self, first: int, last: int) -> float:
         """Seconds a unit from the end of unit `first`, counted from 1, to that of unit `last`."""

@@ -51,7 +51,12 @@ def arguments_of() -> argparse.Namespace:
     parser.add_argument("--members", type=int, default=usual.members)
     parser.add_argument("--hidden", type=int, nargs="+", default=list(usual.hidden))
     parser.add_argument("--shared", type=int, default=usual.shared, help="0: a first layer for every member")
-    parser.add_argument("--steps", type=int, default=usual.steps, help="without a second round")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=usual.steps,
+        help="of the first labeler, or the only one; with 25 seeds or more and a second round, it has 200",
+    )
     parser.add_argument("--second-steps", type=int, default=usual.second_steps, help="of the second round")
     parser.add_argument("--lessons", type=int, default=usual.lessons, help="of the second round; 0 for none")
     parser.add_argument("--keypoint-weight", type=float, default=usual.keypoint_weight)

@@ -66,7 +66,7 @@ class LabelerArchitecture:
 
 @dataclass(frozen=True)
 class HeadOutputs:
-    """What every member says, float32; None where the layout has no such label.
+    """What every member says, float32; None where the layout has no such label, or it was not asked for.
 
     classes: (B, M, K, H, W) logits. heatmaps: (B, M, P, H, W) logits. depth: (B, M, H, W), standardised. visibility:
     (B, M, P, 3) logits. attributes: for each attribute (B, M, V) logits.

@@ -23,6 +23,9 @@ from models.labeler import Labeler, Labels
 from models.labeling import LabelingKernel
 from models.labels import LabelLayout
 
+SIDE_BY_SIDE = 64
+"""Up to this resolution, a training of one fold leaves most of the processor idle."""
+
 LEAST_SEEDS = 5
 """With fewer, what is left to learn from says nothing about what all of them would teach."""
 
@@ -90,8 +93,9 @@ def cross_validate(
 
     works = [partial(of_fold, part) for part in parts]
     # Large images keep all threads busy, and the memory of several trainings would not be there.
-    small = features.lattice is None and features.bundle.device.type == "cpu"
-    said = side_by_side(works, report) if small else one_by_one(works, report)
+    small = features.lattice is None and features.bundle.resolution <= SIDE_BY_SIDE
+    beside = small and features.bundle.device.type == "cpu"
+    said = side_by_side(works, report) if beside else one_by_one(works, report)
     return _joined(torch.cat(parts), folds, [each for fold in said for each in fold])
 
 

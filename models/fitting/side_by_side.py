@@ -51,8 +51,8 @@ def side_by_side(works: Sequence[Work[Found]], report: Callable[[int], None]) ->
                 report(sum(done))
             return [each.result() for each in running]
         finally:
+            pool.shutdown(wait=False, cancel_futures=True)
             stop.set()
-            pool.shutdown(cancel_futures=True)
             # What a thread sets for itself, threads that begin later would take over.
             torch.set_num_threads(threads)
 

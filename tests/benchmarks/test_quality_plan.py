@@ -41,6 +41,7 @@ TINY = Plan(
         hidden=(8,),
         shared=8,
         steps=3,
+        second_steps=6,
         lessons=50,
         teacher_steps=2,
         image_steps=2,

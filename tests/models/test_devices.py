@@ -38,6 +38,7 @@ from tests.models.training.subjects import SETTINGS, SMALL, colours, ignore
 BRIEF = replace(
     QUICK,
     steps=4,
+    second_steps=8,
     fold_steps=2,
     image_steps=2,
     min_psnr_db=-100.0,

@@ -40,7 +40,7 @@ def test_what_has_no_room_alone_is_given_up() -> None:
 def test_a_fit_draws_its_random_samples_in_parts(tiny_bundle: GeneratorBundle, monkeypatch: pytest.MonkeyPatch) -> None:
     seeds = subjects(tiny_bundle, 6)
     truth = replace(seeds.labels, keypoints=None, depth=None, attributes=None)
-    settings = replace(QUICK, folds=0, steps=4, lessons=64, teacher_steps=4, pilots=((1.0, 64),))
+    settings = replace(QUICK, folds=0, steps=4, second_steps=8, lessons=64, teacher_steps=4, pilots=((1.0, 64),))
     pictures = seed_pictures(seeds.images, truth, None, None)
     run, asked = Synthesis.forward, Counter[int]()
 

@@ -1,5 +1,6 @@
 """The ensemble learns each label kind from a few seeds, alone and together with the others."""
 
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from models.bundle import GeneratorBundle
-from models.fitting import FitSettings, LabelNames, StackedLabels
+from models.fitting import FitSettings, LabelNames, StackedLabels, cross_validation
 from models.fitting.cross_validation import HeldOut, cross_validate, fold_count
 from models.fitting.fit import Learnt, learn
 from models.fitting.lattice import Lattice
@@ -258,6 +259,32 @@ class TestCrossValidation:
         for kind in ("masks", "keypoints", "depth", "attributes"):
             assert np.array_equal(getattr(one.labels, kind), getattr(three.labels, kind), equal_nan=True)
 
+    @pytest.mark.parametrize(("side", "lattice", "beside"), [(64, False, True), (64, True, False), (8, False, False)])
+    def test_folds_run_beside_each_other_where_images_are_small(
+        self, side: int, lattice: bool, beside: bool, tiny_bundle: GeneratorBundle, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(cross_validation, "SIDE_BY_SIDE", side)
+        threads = set[int]()
+
+        def watched(*given: Any) -> Labeler:
+            threads.add(threading.get_ident())
+            return train_labeler(*given)
+
+        monkeypatch.setattr(cross_validation, "train_labeler", watched)
+        seeds = subjects(tiny_bundle, 6)
+        pixels = Lattice.draw(6, 16, 4, 0, tiny_bundle.device) if lattice else None
+        features, labels = SeedFeatures(tiny_bundle, seeds.codes, pixels), replace(seeds.labels, keypoints=None)
+        cross_validate(
+            features,
+            replace(labels, attributes=None).tensors(tiny_bundle.device),
+            torch.arange(6),
+            replace(LAYOUT, points=0, attributes=()),
+            None,
+            replace(QUICK, fold_steps=2),
+            lambda _: None,
+        )
+        assert (threading.get_ident() not in threads) == beside
+
     def test_seeds_are_labeled_within_the_budget_however_many_classes_there_are(
         self, tiny_bundle: GeneratorBundle, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -278,7 +305,7 @@ class TestCrossValidation:
         assert held_out is not None
         assert held_out.class_confidence is not None
         assert held_out.class_confidence.shape == (6, 16, 16)
-        assert largest.values < QUICK.members * classes * 16 * 16
+        assert 0 < largest.values < QUICK.members * classes * 16 * 16
 
     def test_too_few_seeds_are_not_cut_up(self) -> None:
         assert fold_count(4, QUICK) == 0
