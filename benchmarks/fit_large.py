@@ -130,7 +130,7 @@ def fit_here(arguments: argparse.Namespace) -> None:
     if arguments.twins:
         labels = blobs(count, arguments.resolution, classes, 2)
         usable = torch.ones(count, dtype=torch.bool)
-        twins = Twins(random_codes(bundle, count, 2), misfit_of(labels, 3), labels, usable, psnr_db=0.0)
+        twins = Twins(random_codes(bundle, count, 2), misfit_of(labels, 3), labels, usable, 0.0, 0.0)
     loaded_mb, pace, started = peak_mb(), Pace(device), time.perf_counter()
     codes = random_codes(bundle, count, 1)
     assert truth.masks is not None

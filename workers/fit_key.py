@@ -7,7 +7,7 @@ from typing import Any
 
 from service.label_schema import LabelSchema
 
-_FORMAT = 3
+_FORMAT = 4
 """Raised when what lies under `labelers/{fit key}/` changes its form or its meaning."""
 
 

@@ -47,9 +47,10 @@ def fit_notes(report: dict[str, Any], project: ProjectRecord) -> list[str]:
             "and right: give `mirror` to the names of sides, or say `flip` in project.json."
         )
     if (flipped := report.get("flipped")) and flipped["used"] == 0:
+        straight = flipped.get("straight_psnr_db", report["mean_psnr_db"])
         notes.append(
             "No flipped seed was learnt from, because the generator does not rebuild them well enough: "
-            f"{flipped['psnr_db']:.1f} dB on average, and the seeds as they are {report['mean_psnr_db']:.1f} dB."
+            f"{flipped['psnr_db']:.1f} dB on average, and the same seeds as they are {straight:.1f} dB."
         )
     advice = report.get("advice", [])
     notes += advice[:ADVICE]

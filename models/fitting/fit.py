@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,14 @@ from models.fitting.lattice import Lattice
 from models.fitting.misfit import without_misfits
 from models.fitting.pilots import draw_pilots, pilot_batches
 from models.fitting.report import examples, held_out_figures, image_figures, number
-from models.fitting.second_round import SeedPictures, first_round, lesson_count, second_round, second_round_steps
+from models.fitting.second_round import (
+    SeedPictures,
+    first_round,
+    lesson_count,
+    room_beside,
+    second_round,
+    second_round_steps,
+)
 from models.fitting.seed_features import PooledFeatures, SeedFeatures, at_once
 from models.fitting.seed_labels import LabelNames, StackedLabels
 from models.fitting.settings import FitSettings
@@ -93,6 +101,7 @@ def fit(
 
     Raises:
         FitError: no seed can be inverted.
+        ValueError: an image lacks a label of the layout, or the file with the weights of LPIPS is not one.
     """
     truth = StackedLabels.of(labels, layout)
     perceptual = PerceptualDistance(settings.lpips_backbone, settings.lpips_weights).to(bundle.device)
@@ -158,7 +167,9 @@ def invert_seeds(
     found = invert(bundle, perceptual, to_network(both, bundle.device), settings.refinement, progress)
     straight, flipped = found.rows(slice(0, count)), found.rows(slice(count, None))
     labels = flipped_labels(truth, mirror, images.shape[2])
-    return straight, twins_of(flipped, straight, labels, settings.min_psnr_db)
+    # A copy, so that the flipped half is let go of: at 1024 pixels a side, that is 600 MB for 50 seeds.
+    alone = replace(straight, reconstructions=straight.reconstructions.clone())
+    return alone, twins_of(flipped, straight, labels, settings.min_psnr_db)
 
 
 def seed_pictures(
@@ -176,7 +187,11 @@ def _flipped(twins: Twins | None, included: Sequence[bool]) -> dict[str, Any] | 
     """What the report says of flipped seeds; None where there are none."""
     if twins is None:
         return None
-    return {"psnr_db": round(twins.psnr_db, 2), "used": int((twins.usable & torch.tensor(included)).sum())}
+    return {
+        "psnr_db": round(twins.psnr_db, 2),
+        "straight_psnr_db": round(twins.straight_psnr_db, 2),
+        "used": int((twins.usable & torch.tensor(included)).sum()),
+    }
 
 
 def learn(
@@ -201,6 +216,8 @@ def learn(
         pictures: the seeds themselves; None for no second round.
     """
     rows = torch.tensor([index for index, inside in enumerate(included) if inside])
+    if twins is not None and not twins.usable[rows].any():
+        twins = None  # their features would only take the room of lessons
     every = len(codes) * (1 if twins is None else 2)
     lessons = lesson_count(bundle, layout, every, settings) if pictures is not None else 0
     first = first_round(lessons, len(rows), settings)
@@ -217,12 +234,15 @@ def learn(
     if twins is not None:
         codes, truth = torch.cat([codes, twins.codes]), truth.followed_by(twins.labels)
         misfit = None if misfit is None else torch.cat([misfit, twins.misfit])
-    features = SeedFeatures(bundle, codes, _lattice(bundle, len(codes), settings))
+    begun = partial(report, 0, total)
+    lattice, room = _lattice(bundle, len(codes), settings), room_beside(bundle, lessons)
+    features = SeedFeatures(bundle, codes, lattice, room, begun)
     says_of_images = layout.points or layout.attributes
-    images = PooledFeatures.of(features, RANDOM_IMAGES, settings.seed) if says_of_images else None
+    images = PooledFeatures.of(features, RANDOM_IMAGES, settings.seed, begun) if says_of_images else None
     learnt_from = rows if twins is None else twins.rows_with(rows)
     if misfit is not None:
         truth = without_misfits(truth, misfit.cpu().numpy(), learnt_from.tolist(), settings.misfit_share)
+        del misfit
     tensors = truth.tensors(bundle.device)
     labeler = train_labeler(features, tensors, learnt_from, layout, images, first, lambda done: report(done, total))
     lap("fit")

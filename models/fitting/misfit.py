@@ -14,8 +14,9 @@ import numpy.typing as npt
 from models.fitting.seed_labels import StackedLabels
 from models.heads.segmentation import IGNORED
 
-MOST_OF_A_CLASS = 0.5
-"""However badly a class is rebuilt, so much of it is learnt from: without it the class would never be found."""
+MOST_LEFT_OUT = 0.5
+"""However badly a class is rebuilt, or what has a known depth, as much of it is learnt from: without that the class
+would never be found, or no depth be learnt."""
 
 
 def without_misfits(
@@ -26,8 +27,8 @@ def without_misfits(
     Args:
         labels: of N images. misfit: (N, H, W), of their reconstructions.
         rows: the images that are learnt from; the others stay as they are.
-        share: of all pixels of `rows`, in [0, 1), to take for unknown; of the pixels of a class at most
-            `MOST_OF_A_CLASS`.
+        share: of all pixels of `rows`, in [0, 1), to take for unknown; of the pixels of a class, and of those whose
+            depth is known, at most `MOST_LEFT_OUT`.
     """
     if share <= 0 or (labels.masks is None and labels.depth is None):
         return labels
@@ -38,11 +39,19 @@ def without_misfits(
     if masks is not None:
         masks = masks.copy()
         seen = masks[index]
-        for value in np.unique(seen[unknown]):
-            of_class = seen == value
-            unknown &= ~of_class | (errors > np.quantile(errors[of_class], 1 - MOST_OF_A_CLASS))
+        for value in np.setdiff1d(seen[unknown], [IGNORED]):
+            unknown &= _worst_of(seen == value, errors)
         masks[index] = np.where(unknown, np.uint8(IGNORED), seen)
     if depth is not None:
         depth = depth.copy()
-        depth[index] = np.where(unknown, np.float32(np.nan), depth[index])
+        measured = depth[index]
+        if (known := ~np.isnan(measured)).any():
+            unknown &= _worst_of(known, errors)
+        depth[index] = np.where(unknown, np.float32(np.nan), measured)
     return replace(labels, masks=masks, depth=depth)
+
+
+def _worst_of(chosen: npt.NDArray[np.bool_], errors: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Which pixels are not chosen, or among the `MOST_LEFT_OUT` of the chosen ones with the largest errors."""
+    worst: npt.NDArray[np.bool_] = ~chosen | (errors > np.quantile(errors[chosen], 1 - MOST_LEFT_OUT))
+    return worst

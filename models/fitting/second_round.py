@@ -91,6 +91,11 @@ def lesson_count(bundle: GeneratorBundle, layout: LabelLayout, codes: int, setti
     return min(settings.lessons, room) if room >= FEWEST else 0
 
 
+def room_beside(bundle: GeneratorBundle, lessons: int) -> int:
+    """Bytes that the features of seeds may take where those of so many lessons are to be kept, too."""
+    return FEATURE_CACHE_BYTES - lessons * smallest_bytes(bundle, min(bundle.resolution, LATTICE_SIDE))
+
+
 def first_round(lessons: int, seeds: int, settings: FitSettings) -> FitSettings:
     """How the labeler of the first round is trained: where there are lessons, a teacher corrects what it says of them,
     and if it has many seeds for that, fewer steps will do."""
@@ -142,7 +147,8 @@ def second_round(
     lattice = None
     if bundle.resolution > LATTICE_SIDE:
         lattice = Lattice.draw(lessons, bundle.resolution, LATTICE_SIDE, settings.seed, bundle.device)
-    features = SeedFeatures(bundle, codes, lattice, FEATURE_CACHE_BYTES - seeds.features.kept_bytes)
+    room, so_far = FEATURE_CACHE_BYTES - seeds.features.kept_bytes, drawn + taught
+    features = SeedFeatures(bundle, codes, lattice, room, lambda: report(so_far))
     return train_labeler(
         seeds.features,
         seeds.labels,
@@ -150,7 +156,7 @@ def second_round(
         layout,
         pooled,
         replace(settings, steps=settings.second_steps),
-        lambda steps: report(drawn + taught + steps),
+        lambda steps: report(so_far + steps),
         Examples(features, LabelTensors(masks, None, None, None), torch.arange(lessons)),
     )
 

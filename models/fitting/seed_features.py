@@ -1,5 +1,6 @@
 """What the generator computes for the codes of seeds, ready for a labeler to learn from."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,7 @@ CHUNK = 4
 """Images synthesised at once, where they are not large."""
 
 _AT_ONCE_PIXELS = 2**17
+"""Far fewer than of a generator alone: what a labeler makes of an image's pixels is many times as large."""
 
 
 def at_once(resolution: int, most: int) -> int:
@@ -49,12 +51,14 @@ class SeedFeatures:
         codes: Tensor,
         lattice: Lattice | None = None,
         budget_bytes: int | None = None,
+        watch: Callable[[], None] = lambda: None,
     ) -> None:
         """
         Args:
             codes: (N, num_ws, w_dim).
             lattice: pixels of the N images; None for all of them.
             budget_bytes: what may be kept in memory; `FEATURE_CACHE_BYTES` unless told.
+            watch: called now and then while what is kept is made; may raise.
         """
         self.bundle, self.codes, self.lattice = bundle, codes, lattice
         # Gradients go through what is made of the features, down to a millionth for each pixel: too little for float16.
@@ -64,14 +68,14 @@ class SeedFeatures:
         values = len(codes) * sum(c * r * r for c, r in shapes)
         budget = FEATURE_CACHE_BYTES if budget_bytes is None else budget_bytes
         fitting = [kind for kind in (self.precision, torch.bfloat16) if values * kind.itemsize <= budget]
-        self.kept = self._kept(shapes, fitting[0]) if fitting else None
+        self.kept = self._kept(shapes, fitting[0], watch) if fitting else None
 
     @property
     def kept_bytes(self) -> int:
         """What is kept in memory."""
         return sum(level.numel() * level.element_size() for level in self.kept or [])
 
-    def _kept(self, shapes: list[tuple[int, int]], precision: torch.dtype) -> list[Tensor]:
+    def _kept(self, shapes: list[tuple[int, int]], precision: torch.dtype, watch: Callable[[], None]) -> list[Tensor]:
         """Filled chunk by chunk, so that nothing is held twice."""
         kept = [
             torch.empty(
@@ -85,6 +89,7 @@ class SeedFeatures:
         for rows in torch.arange(len(self.codes)).split(self.chunk):
             for level, made in zip(kept, self._seen(rows, self._make(rows)), strict=True):
                 level[rows[0] : rows[-1] + 1] = made
+            watch()
         return kept
 
     @torch.no_grad()
@@ -124,23 +129,27 @@ class PooledFeatures:
     random: Tensor
 
     @staticmethod
-    def of(features: SeedFeatures, random_samples: int, seed: int) -> "PooledFeatures":
-        """Those of the seeds, and of samples drawn with `seed`."""
-        rows = torch.arange(len(features.codes)).split(features.chunk)
-        return PooledFeatures(
-            torch.cat([pooled(features.of(chunk)) for chunk in rows]),
-            _random_pooled(features.bundle, random_samples, seed),
-        )
+    def of(
+        features: SeedFeatures, random_samples: int, seed: int, watch: Callable[[], None] = lambda: None
+    ) -> "PooledFeatures":
+        """Those of the seeds, and of samples drawn with `seed`; `watch` is called now and then, and may raise."""
+        seeds = []
+        for chunk in torch.arange(len(features.codes)).split(features.chunk):
+            seeds.append(pooled(features.of(chunk)))
+            watch()
+        return PooledFeatures(torch.cat(seeds), _random_pooled(features.bundle, random_samples, seed, watch))
 
 
 @torch.no_grad()
-def _random_pooled(bundle: GeneratorBundle, count: int, seed: int) -> Tensor:
+def _random_pooled(bundle: GeneratorBundle, count: int, seed: int, watch: Callable[[], None]) -> Tensor:
     random = torch.Generator().manual_seed(seed)
     generator = bundle.generator
     z = torch.randn(count, generator.architecture.z_dim, generator=random).to(bundle.device)
     classes = generator.mapping.random_classes(count, random)
     codes = generator.broadcast(generator.mapping(z, 1.0, classes))
     precision = fast_precision(bundle.device)
-    return torch.cat(
-        [pooled(generator.synthesis(chunk, precision)[1]) for chunk in codes.split(at_once(bundle.resolution, CHUNK))]
-    )
+    parts = []
+    for chunk in codes.split(at_once(bundle.resolution, CHUNK)):
+        parts.append(pooled(generator.synthesis(chunk, precision)[1]))
+        watch()
+    return torch.cat(parts)

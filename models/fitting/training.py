@@ -135,14 +135,14 @@ def _train_pixels(
 
 
 class _Batches:
-    """Rows in a random order, all of them before any comes again."""
+    """Rows in one random order after another; what does not fill a batch at the end of one is not drawn from it."""
 
     def __init__(self, of: Examples, settings: FitSettings, random: torch.Generator) -> None:
         self.of, self.size, self.random = of, min(settings.batch, len(of.rows)), random
         self.order = torch.empty(0, dtype=torch.long)
 
     def next(self) -> Tensor:
-        """What follows, int64 (size,); what is left over at the end of an order is not drawn."""
+        """What follows, int64 (size,)."""
         if len(self.order) < self.size:
             self.order = self.of.rows[torch.randperm(len(self.of.rows), generator=self.random)]
         drawn, self.order = self.order[: self.size], self.order[self.size :]

@@ -14,19 +14,22 @@ from models.inversion.refinement import Inversions
 from models.labels import LabelMirror
 
 TOLERANCE_DB = 1.0
-"""Flipped seeds that are rebuilt worse than that on average show that the domain has a left and a right."""
+"""Where seeds of the generator's domain are rebuilt worse than that on average when they are flipped, the domain has a
+left and a right."""
 
 
 @dataclass(frozen=True)
 class Twins:
     """The flipped seeds of N seeds. codes: (N, num_ws, w_dim). misfit: (N, H, W), of their reconstructions. labels: of
-    each. usable: bool (N,), which are learnt from. psnr_db: mean of their reconstructions."""
+    each. usable: bool (N,), which are learnt from. psnr_db, straight_psnr_db: means of the reconstructions of flipped
+    seeds, and of the same seeds as they are."""
 
     codes: Tensor
     misfit: Tensor
     labels: StackedLabels
     usable: Tensor
     psnr_db: float
+    straight_psnr_db: float
 
     def rows_with(self, rows: Tensor) -> Tensor:
         """`rows` (n,) of seeds, and behind them those of their usable twins, counted on from the last seed."""
@@ -39,12 +42,15 @@ def twins_of(flipped: Inversions, straight: Inversions, labels: StackedLabels, l
     Args:
         flipped, straight: inversions of the flipped seeds and of the seeds.
         labels: of the flipped seeds.
-        least_psnr_db: a twin that is rebuilt worse is not learnt from.
+        least_psnr_db: a twin that is rebuilt worse is not learnt from. A seed that is rebuilt worse either way says
+            nothing about the domain, unless all are.
     """
-    mean = float(flipped.psnr_db.mean())
-    symmetric = mean >= float(straight.psnr_db.mean()) - TOLERANCE_DB
-    usable = (flipped.psnr_db >= least_psnr_db).cpu() & symmetric
-    return Twins(flipped.codes, flipped.misfit, labels, usable, mean)
+    of_domain = torch.maximum(straight.psnr_db, flipped.psnr_db) >= least_psnr_db
+    if not of_domain.any():
+        of_domain[:] = True
+    mean, straight_mean = float(flipped.psnr_db[of_domain].mean()), float(straight.psnr_db[of_domain].mean())
+    usable = (flipped.psnr_db >= least_psnr_db).cpu() & (mean >= straight_mean - TOLERANCE_DB)
+    return Twins(flipped.codes, flipped.misfit, labels, usable, mean, straight_mean)
 
 
 def flipped_labels(labels: StackedLabels, mirror: LabelMirror, width: int) -> StackedLabels:

@@ -163,16 +163,24 @@ def invert(
         taken.append(steps)
         done += len(targets) * settings.steps
     progress(total, total)
-    return replace(measure(bundle, perceptual, images, torch.cat(codes)), steps=min(taken))
+    inversions = measure(bundle, perceptual, images, torch.cat(codes), lambda: progress(total, total))
+    return replace(inversions, steps=min(taken))
 
 
 @torch.no_grad()
-def measure(bundle: GeneratorBundle, perceptual: PerceptualDistance, images: Tensor, codes: Tensor) -> Inversions:
-    """Reconstruct codes in float32 and compare them with their images."""
+def measure(
+    bundle: GeneratorBundle,
+    perceptual: PerceptualDistance,
+    images: Tensor,
+    codes: Tensor,
+    watch: Callable[[], None] = lambda: None,
+) -> Inversions:
+    """Reconstruct codes in float32 and compare them with their images; `watch`, called now and then, may raise."""
     parts, size = [], bundle.generator.at_once(16)
     for target, code in zip(images.split(size), codes.split(size), strict=True):
         again = bundle.generator.synthesis(code)[0].clamp_(-1, 1)
         p_norm = bundle.latents.p_norm(code).mean(dim=1)
         parts.append((again, misfit(again, target), perceptual(again, target), psnr_db(again, target), p_norm))
+        watch()
     again, apart, distance, psnr, p_norm = (torch.cat(column) for column in zip(*parts, strict=True))
     return Inversions(codes, again, apart, distance, psnr, p_norm)

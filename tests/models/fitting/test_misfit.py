@@ -48,6 +48,25 @@ def test_half_of_a_class_is_learnt_from_however_badly_it_is_rebuilt() -> None:
     assert (after.masks == 255).sum() == 60 - 10
 
 
+def test_half_of_the_known_depth_is_learnt_from_however_badly_it_is_rebuilt() -> None:
+    before = labels(np.full((3, 10, 10), 255, np.uint8))
+    assert before.depth is not None
+    before.depth[:] = np.nan
+    before.depth[2, 8:] = 5.0
+    after = without_misfits(before, MISFIT, [0, 1, 2], 0.2)
+    assert after.depth is not None
+    known = np.flatnonzero(~np.isnan(after.depth))
+    assert np.array_equal(known, np.arange(280, 290)), "the better half of what is known"
+
+
+def test_what_is_ignored_does_not_protect_itself() -> None:
+    masks = np.full((3, 10, 10), 255, np.uint8)
+    masks[0] = 0
+    after = without_misfits(labels(masks), MISFIT, [0, 1, 2], 0.2)
+    assert after.depth is not None
+    assert np.isnan(after.depth).sum() == 60
+
+
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_seeds_that_are_rebuilt_exactly_are_learnt_from_whole(share: float) -> None:
     after = without_misfits(

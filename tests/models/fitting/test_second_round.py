@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from models.bundle import GeneratorBundle
-from models.fitting import FitSettings, StackedLabels, second_round
+from models.fitting import FitSettings, StackedLabels, second_round, seed_features
 from models.fitting.fit import Learnt, learn, seed_pictures
 from models.fitting.second_round import FEWEST, lesson_count, second_round_steps
 from models.fitting.seed_features import SeedFeatures, smallest_bytes
@@ -125,6 +125,53 @@ def test_there_is_a_second_round_where_there_are_masks_and_room(
     assert second_round_steps(tiny_bundle, 0, SEEDS, settings) == (0, 0, 0)
 
 
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_lessons_are_kept_whatever_the_precision_of_seeds(
+    precision: torch.dtype, tiny_bundle: GeneratorBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[bool] = []
+
+    begin = SeedFeatures.__init__
+
+    def watched(self: SeedFeatures, *given: Any) -> None:
+        begin(self, *given)
+        kept.append(self.kept is not None)
+
+    room = (2 * SEEDS + 60 - 1) * smallest_bytes(tiny_bundle, 16)
+    monkeypatch.setattr(second_round, "FEATURE_CACHE_BYTES", room)
+    monkeypatch.setattr(SeedFeatures, "__init__", watched)
+    monkeypatch.setattr(seed_features, "training_precision", lambda _: precision)
+    found = learnt(tiny_bundle, replace(SETTINGS, steps=5, second_steps=5, teacher_steps=5), [])
+    assert found.lessons == 60 and kept == [True, True]
+
+
+def test_twins_that_are_not_learnt_from_take_no_room(
+    tiny_bundle: GeneratorBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes, images, truth = samples(tiny_bundle, SEEDS, 1)
+    short = replace(SETTINGS, steps=5, second_steps=5, teacher_steps=5)
+    monkeypatch.setattr(second_round, "FEATURE_CACHE_BYTES", (SEEDS + FEWEST) * smallest_bytes(tiny_bundle, 16))
+
+    def lessons(usable: bool) -> int:
+        twins = Twins(codes, torch.zeros(SEEDS, 16, 16), truth, torch.tensor([usable] * SEEDS), 30.0, 30.0)
+        pictures = seed_pictures(images, truth, None, None)
+        included = [True] * SEEDS
+        return learn(
+            tiny_bundle, codes, truth, included, LAYOUT, short, lambda *_: None, twins, pictures=pictures
+        ).lessons
+
+    assert (lessons(usable=False), lessons(usable=True)) == (FEWEST, 0)
+
+
+def test_a_fit_can_be_stopped_while_features_are_made(tiny_bundle: GeneratorBundle) -> None:
+    told: list[tuple[int, int]] = []
+    learnt(tiny_bundle, replace(SETTINGS, steps=5, second_steps=5, teacher_steps=5), told)
+    first = told.index((1, told[-1][1]))
+    assert first >= SEEDS // 4, "once for each chunk of seeds"
+    before_relearning = next(done for done, _ in told if [each for each, _ in told].count(done) >= 60 // 4)
+    assert before_relearning == told[-1][0] - 5 - 1, "once for each chunk of lessons"
+
+
 @pytest.mark.parametrize(("few", "passes"), [(SEEDS + 1, 3), (SEEDS, 1)])
 def test_with_few_seeds_the_teacher_learns_on_from_what_it_says(
     few: int, passes: int, tiny_bundle: GeneratorBundle, monkeypatch: pytest.MonkeyPatch
@@ -160,7 +207,7 @@ def test_teachers_flip_where_names_and_generator_allow() -> None:
     mirror, codes = LabelMirror(classes=(1, 0)), torch.zeros(2, 4, 16)
 
     def twins(*usable: bool) -> Twins:
-        return Twins(codes, torch.zeros(2, 8, 8), truth, torch.tensor(usable), 30.0)
+        return Twins(codes, torch.zeros(2, 8, 8), truth, torch.tensor(usable), 30.0, 30.0)
 
     def flips(twins: Twins | None, mirror: LabelMirror | None) -> tuple[int, ...] | None:
         pictures = seed_pictures(images, truth, twins, mirror)

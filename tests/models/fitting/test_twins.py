@@ -67,6 +67,16 @@ def test_twins_are_learnt_from_where_the_generator_makes_them_as_well() -> None:
     assert symmetric.rows_with(torch.tensor([1, 2])).tolist() == [1, 2, 5]
 
 
+def test_seeds_of_another_domain_do_not_decide_whether_twins_are_learnt_from() -> None:
+    none = StackedLabels(None, None, None, None)
+    strangers = 9 * [9.0]
+    lopsided = twins_of(inversions([18.0, *strangers]), inversions([25.0, *strangers]), none, 16.0)
+    assert not lopsided.usable.any(), "nine that fit as badly either way say nothing"
+    assert (lopsided.psnr_db, lopsided.straight_psnr_db) == (18.0, 25.0)
+    symmetric = twins_of(inversions([25.0, 10.0]), inversions([25.0, 14.0]), none, 16.0)
+    assert symmetric.usable.tolist() == [True, False]
+
+
 def test_a_generator_that_knows_left_from_right_is_told_apart(tiny_bundle: GeneratorBundle) -> None:
     seeds = subjects(tiny_bundle, 3)
     mirror = LabelMirror(classes=(0, 1, 2), points=(0, 1), attributes=((0, 1),))
@@ -74,7 +84,7 @@ def test_a_generator_that_knows_left_from_right_is_told_apart(tiny_bundle: Gener
     args = (tiny_bundle, seeds.images, seeds.labels.each(), LAYOUT, NAMES)
     flipped = fit(*args, settings, lambda *_: None, mirror=mirror).report["flipped"]
     assert flipped["used"] == 0
-    assert flipped["psnr_db"] > 0
+    assert flipped["straight_psnr_db"] > flipped["psnr_db"] + 1.0 and flipped["psnr_db"] > 0
     for outcome in (
         fit(*args, settings, lambda *_: None),
         fit(*args, replace(settings, flip=False), lambda *_: None, mirror=mirror),
@@ -104,7 +114,7 @@ def test_twins_teach_the_labeler_and_are_held_out_with_their_seeds(tiny_bundle: 
         return mean_known(class_iou(said.numpy(), truth, 3)), held_out
 
     def twins(of: Subjects) -> Twins:
-        return Twins(of.codes, torch.zeros(6, 16, 16), masks(of.labels), torch.ones(6, dtype=torch.bool), 30.0)
+        return Twins(of.codes, torch.zeros(6, 16, 16), masks(of.labels), torch.ones(6, dtype=torch.bool), 30.0, 30.0)
 
     alone, alone_held_out = quality(None)
     taught, _ = quality(twins(more))
