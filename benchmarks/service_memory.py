@@ -22,12 +22,12 @@ def processes_of(role: str, data: Path) -> list[int]:
         if not folder.name.isdigit():
             continue
         try:
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-            environment = (folder / "environ").read_bytes()
+            if role.encode() not in (folder / "cmdline").read_bytes().split(b"\0"):
+                continue
+            if b"LABELMINT_DATA_DIR=" + str(data).encode() in (folder / "environ").read_bytes():
+                found.append(int(folder.name))
         except OSError:
             continue
-        if role.encode() in words and b"LABELMINT_DATA_DIR=" + str(data).encode() in environment:
-            found.append(int(folder.name))
     return found
 
 

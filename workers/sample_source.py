@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,11 +22,11 @@ from workers.ordered_map import ordered_map
 from workers.packing import Packer
 from workers.plan import Plan
 from workers.stages import StageClock
-from workers.tars import PackedSample
+from workers.tars import blocks_of
 from workers.workbench import Workbench
 
-Versions = list[PackedSample]
-"""Of one sample, in order."""
+Versions = bytes
+"""Those of one sample, in order, as they stand in a shard: what processes hand on is one piece."""
 
 Watch = Callable[[], None]
 """Called now and then by what works; raises when it should stop."""
@@ -85,7 +84,7 @@ class SampleSource:
         told = _Told(tell)
         for sample in self._samples(indices, lambda: None, told.drew):
             told.end("generate_s")
-            versions = self.packer(sample)
+            versions = self._in_tar(sample)
             told.end("encode_s")
             yield versions
             told.began = time.perf_counter()  # what is done with them is not our work
@@ -97,13 +96,20 @@ class SampleSource:
         """The samples of `indices` in order: made in this thread, which may have a device or all cores to itself, and
         encoded by other threads meanwhile."""
         samples = self._samples(indices, watch, draws.add)
-        encode = partial(_packed, self.packer, clock)
+
+        def encode(samples: list[Sample]) -> list[Versions]:
+            with clock.busy("encode"):
+                return [self._in_tar(sample) for sample in samples]
+
         chunks = ordered_map(encode, _chunks(_timed(samples, clock)), threads, _CHUNKS_AHEAD)
         try:
             for chunk in chunks:
                 yield from chunk
         finally:
             chunks.close()
+
+    def _in_tar(self, sample: Sample) -> Versions:
+        return b"".join(map(blocks_of, self.packer(sample)))
 
     def _samples(self, indices: Iterable[int], watch: Watch, report: Callable[[int, int], None]) -> Iterator[Sample]:
         request = self.request
@@ -162,8 +168,3 @@ def _chunks(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
     rest = iter(samples)
     while chunk := list(islice(rest, _CHUNK)):
         yield chunk
-
-
-def _packed(packer: Packer, clock: StageClock, samples: list[Sample]) -> list[Versions]:
-    with clock.busy("encode"):
-        return [packer(sample) for sample in samples]

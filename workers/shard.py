@@ -70,8 +70,7 @@ def _write_shard(bench: Workbench, plan: Plan, shard: int) -> None:
         pipe = stack.enter_context(UploadPipe(bench.store, shard_key(bench.job_id, shard), clock))
         tar = stack.enter_context(ShardWriter(pipe))
         for versions in samples:
-            for version in versions:
-                tar.add(version)
+            tar.add(versions)
             done += 1
             look()
             advance(done)

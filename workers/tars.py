@@ -128,24 +128,29 @@ class ShardWriter:
         end = 2 * tarfile.BLOCKSIZE
         self._stream.write(bytes(end + -(self._size + end) % tarfile.RECORDSIZE))
 
-    def add(self, sample: PackedSample) -> None:
-        """Append one sample: `000000123.image.png` (or jpg, webp), as there are labels `000000123.segmentation.png` and
-        `000000123.depth.png`, and `000000123.json`. Those of a seed begin with `seed_0012`.
+    def add(self, blocks: bytes) -> None:
+        """Append what `blocks_of` gives for one sample, or for several."""
+        self._stream.write(blocks)
+        self._size += len(blocks)
 
-        Raises `ValueError` if one of the facts is not a finite number.
-        """
-        stem = sample.facts.stem
-        self._member(f"{stem}.image.{sample.image_suffix}", sample.image)
-        if sample.mask is not None:
-            self._member(f"{stem}.{MASK}", sample.mask)
-        if sample.depth is not None:
-            self._member(f"{stem}.{DEPTH}", sample.depth)
-        self._member(f"{stem}.{FACTS}", facts_json(sample.facts))
 
-    def _member(self, name: str, data: bytes) -> None:
-        block = _header(name, len(data)) + data + bytes(-len(data) % tarfile.BLOCKSIZE)
-        self._stream.write(block)
-        self._size += len(block)
+def blocks_of(sample: PackedSample) -> bytes:
+    """A sample as it stands in a tar: the members `000000123.image.png` (or jpg, webp), as there are labels
+    `000000123.segmentation.png` and `000000123.depth.png`, and `000000123.json`; of a seed, `seed_0012.image.png` …
+
+    Raises `ValueError` if one of the facts is not a finite number.
+    """
+    stem = sample.facts.stem
+    blocks: list[bytes] = []
+    for name, data in (
+        (f"image.{sample.image_suffix}", sample.image),
+        (MASK, sample.mask),
+        (DEPTH, sample.depth),
+        (FACTS, facts_json(sample.facts)),
+    ):
+        if data is not None:
+            blocks += _header(f"{stem}.{name}", len(data)), data, bytes(-len(data) % tarfile.BLOCKSIZE)
+    return b"".join(blocks)
 
 
 def facts_json(facts: SampleFacts) -> bytes:

@@ -31,7 +31,7 @@ from workers.image_files import SUFFIXES, image_file
 from workers.package import make_dataset
 from workers.plan import Plan, write_plan
 from workers.png import depth_png, mask_png, palette
-from workers.tars import PackedSample, SampleFacts, ShardWriter
+from workers.tars import PackedSample, SampleFacts, ShardWriter, blocks_of
 from workers.workbench import Workbench
 
 SIDE = 24
@@ -182,7 +182,7 @@ class PackingWorld:
             with TemporaryFile() as stream:
                 with ShardWriter(stream) as tar:
                     for sample in samples[indices.start * versions : indices.stop * versions]:
-                        tar.add(sample)
+                        tar.add(blocks_of(sample))
                 stream.seek(0)
                 self.store.put(shard_key(job_id, shard), stream)
 

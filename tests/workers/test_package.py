@@ -24,7 +24,7 @@ from workers.package import make_dataset
 from workers.plan import Plan, write_plan
 from workers.png import image_png
 from workers.public_errors import JobFailure
-from workers.tars import PackedSample, SampleFacts, ShardWriter
+from workers.tars import PackedSample, SampleFacts, ShardWriter, blocks_of
 from workers.workbench import Cancelled, Workbench
 
 ALL = list(DatasetFormat)
@@ -49,7 +49,7 @@ def put_shard(bench: Workbench, shard: int, indices: list[int], versions: int = 
     stream = BytesIO()
     with ShardWriter(stream) as tar:
         for index in indices:
-            tar.add(draw(index, EVERY_KIND, versions=versions).packed)
+            tar.add(blocks_of(draw(index, EVERY_KIND, versions=versions).packed))
     bench.store.put(shard_key(bench.job_id, shard), stream.getvalue())
 
 
@@ -295,7 +295,7 @@ def test_memory_stays_flat(world: PackingWorld) -> None:
         stream = BytesIO()
         with ShardWriter(stream) as tar:
             for index in range(shard * 160, (shard + 1) * 160):
-                tar.add(PackedSample(SampleFacts(index, index, 0, 0.1, {}, attributes=[0, 0]), image))
+                tar.add(blocks_of(PackedSample(SampleFacts(index, index, 0, 0.1, {}, attributes=[0, 0]), image)))
         bench.store.put(shard_key("job", shard), stream.getvalue())
     del stream
     tracemalloc.start()

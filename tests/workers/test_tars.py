@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import webdataset
 
-from workers.tars import PackedSample, SampleFacts, ShardDamaged, ShardWriter, read_shard
+from workers.tars import PackedSample, SampleFacts, ShardDamaged, ShardWriter, blocks_of, read_shard
 
 
 def samples(count: int, start: int = 0) -> list[PackedSample]:
@@ -38,7 +38,7 @@ def tar_of(rows: list[PackedSample]) -> bytes:
     stream = io.BytesIO()
     with ShardWriter(stream) as tar:
         for row in rows:
-            tar.add(row)
+            tar.add(blocks_of(row))
     return stream.getvalue()
 
 
@@ -113,7 +113,7 @@ def test_a_stream_need_not_seek() -> None:
     outlet = Outlet()
     with ShardWriter(outlet) as tar:  # type: ignore[arg-type]
         for row in samples(30):
-            tar.add(row)
+            tar.add(blocks_of(row))
     assert outlet.data == tar_of(samples(30))
     assert len(outlet.data) % tarfile.RECORDSIZE == 0
     with tarfile.open(fileobj=io.BytesIO(outlet.data)) as whole:

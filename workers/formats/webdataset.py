@@ -9,7 +9,7 @@ from workers.formats.format import Description, Enclosures, Format, Worked, encl
 from workers.formats.members import Member, Spool
 from workers.formats.metadata import depth_line, lines_of_scale
 from workers.split import Part
-from workers.tars import PackedSample, ShardWriter
+from workers.tars import PackedSample, ShardWriter, blocks_of
 
 _MOST_SAMPLES = 1000
 _MOST_BYTES = 256 * 2**20
@@ -26,7 +26,7 @@ class _Tar:
         self._samples = self._bytes = 0
 
     def add(self, sample: PackedSample) -> None:
-        self._writer.add(sample)
+        self._writer.add(blocks_of(sample))
         self._samples += 1
         self._bytes += sample.size
 
