@@ -46,7 +46,7 @@ def fit_notes(report: dict[str, Any], project: ProjectRecord) -> list[str]:
             "Seeds were not flipped to learn from them twice, because the schema does not tell what becomes of left "
             "and right: give `mirror` to the names of sides, or say `flip` in project.json."
         )
-    if (flipped := report.get("flipped")) and flipped["used"] == 0:
+    if (flipped := report.get("flipped")) and flipped.get("usable", flipped["used"]) == 0:
         straight = flipped.get("straight_psnr_db", report["mean_psnr_db"])
         notes.append(
             "No flipped seed was learnt from, because the generator does not rebuild them well enough: "

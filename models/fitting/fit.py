@@ -67,13 +67,14 @@ class FitOutcome:
 @dataclass(frozen=True)
 class Learnt:
     """What the codes of seeds and their labels came to. predictions: of every seed. held_out: of those in the fit, None
-    without a cross-validation. lessons: random images that the second round learnt from, 0 without one. seconds: by
-    phase."""
+    without a cross-validation. lessons: random images that the second round learnt from, 0 without one. flipped: how
+    many flipped seeds were learnt from. seconds: by phase."""
 
     labeler: Labeler
     predictions: StackedLabels
     held_out: HeldOut | None
     lessons: int
+    flipped: int
     seconds: dict[str, float]
 
 
@@ -129,7 +130,7 @@ def fit(
         "mean_psnr_db": round(float(inversions.psnr_db.mean()), 2),
         "mean_lpips": round(float(inversions.lpips.mean()), 4),
         "refinement_steps": inversions.steps,
-        "flipped": _flipped(twins, included),
+        "flipped": _flipped(twins, included, learnt.flipped),
         "lessons": learnt.lessons,
         "training_iou": _training_iou(learnt.predictions, truth, included, names),
         **_findings(learnt, truth, included, names, bundle.resolution),
@@ -183,14 +184,15 @@ def seed_pictures(
     return SeedPictures(images, truth.masks, mirror.classes if mirror is not None and symmetric else None)
 
 
-def _flipped(twins: Twins | None, included: Sequence[bool]) -> dict[str, Any] | None:
+def _flipped(twins: Twins | None, included: Sequence[bool], used: int) -> dict[str, Any] | None:
     """What the report says of flipped seeds; None where there are none."""
     if twins is None:
         return None
     return {
         "psnr_db": round(twins.psnr_db, 2),
         "straight_psnr_db": round(twins.straight_psnr_db, 2),
-        "used": int((twins.usable & torch.tensor(included)).sum()),
+        "usable": int((twins.usable & torch.tensor(included)).sum()),
+        "used": used,
     }
 
 
@@ -211,15 +213,18 @@ def learn(
     Args:
         codes: (N, num_ws, w_dim). truth, included: of each of them.
         report: called with what is done and what there is in all; a batch of pilot samples counts as one step.
-        twins: of these seeds, to learn from as well.
+        twins: of these seeds, to learn from as well, unless the features of lessons need the room of theirs.
         misfit: (N, H, W), of the reconstructions of the seeds; None if the codes are exact.
         pictures: the seeds themselves; None for no second round.
     """
     rows = torch.tensor([index for index, inside in enumerate(included) if inside])
     if twins is not None and not twins.usable[rows].any():
-        twins = None  # their features would only take the room of lessons
-    every = len(codes) * (1 if twins is None else 2)
-    lessons = lesson_count(bundle, layout, every, settings) if pictures is not None else 0
+        twins = None  # their features would only take room
+    lessons = 0
+    if pictures is not None:
+        lessons = lesson_count(bundle, layout, len(codes) * (1 if twins is None else 2), settings)
+        if twins is not None and not lessons and (lessons := lesson_count(bundle, layout, len(codes), settings)):
+            twins = None  # of which lessons bring several times as much
     first = first_round(lessons, len(rows), settings)
     trained = first.steps + sum(second_round_steps(bundle, lessons, len(rows), settings))
     checked = trained + settings.fold_steps * fold_count(len(rows), settings)
@@ -266,7 +271,7 @@ def learn(
     chunks = torch.arange(seeds).split(at_once(bundle.resolution, LABELED_AT_ONCE))
     kernel = LabelingKernel(labeler, features.precision)
     predictions = StackedLabels.of_batches([kernel.label(features.of(chunk)) for chunk in chunks])
-    return Learnt(labeler, predictions, held_out, lessons, seconds)
+    return Learnt(labeler, predictions, held_out, lessons, len(learnt_from) - len(rows), seconds)
 
 
 def _lattice(bundle: GeneratorBundle, images: int, settings: FitSettings) -> Lattice | None:

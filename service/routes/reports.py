@@ -30,11 +30,16 @@ class SeedReport(BaseModel):
 
 
 class FlippedSeeds(BaseModel):
-    """How well flipped seeds were inverted, and how many of them the labeler learnt from: none, if the generator
-    rebuilds them worse than the others on average."""
+    """How well flipped seeds were inverted, and what became of them."""
 
-    psnr_db: float
-    used: int
+    psnr_db: float = Field(description="of their reconstructions, on average")
+    straight_psnr_db: float | None = Field(default=None, description="of those of the same seeds as they are")
+    usable: int | None = Field(
+        default=None, description="how many the generator rebuilds; 0, if it rebuilds seeds better as they are"
+    )
+    used: int = Field(
+        description="how many of them the labeler learnt from; 0, if there was memory for lessons or for them"
+    )
 
 
 class LabelReport(BaseModel):

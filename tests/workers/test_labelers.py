@@ -150,7 +150,7 @@ def test_notes_tell_of_seeds_left_out_or_forced_of_advice_and_of_random_features
     report["seeds"][1]["included"] = False
     report["seeds"][2]["reason"] = "forced into the fit, though …"
     report["perceptual"]["weights"] = "random"
-    report["flipped"]["used"] = 3
+    report["flipped"]["usable"] = 3
     report["advice"] = ["one.", "two.", "three.", "four.", "five."]
     names = [seed.model_copy(update={"name": name}) for seed, name in zip(bench.project.seeds, "abc", strict=True)]
     project = bench.project.model_copy(update={"seeds": names})
@@ -183,14 +183,14 @@ def test_a_note_tells_that_flipped_seeds_are_rebuilt_too_badly_to_learn_from(
     bench.store.put(ProjectRecord.key(PROJECT), project.model_dump_json().encode())
     bench = new_job("again", count=1, shard_size=1)
     report = read_report(bench.store, ensure_labeler(bench, replace(QUICK_FIT, steps=12)))
-    assert report["flipped"]["used"] == 0
-    told = (
-        f"{report['flipped']['psnr_db']:.1f} dB on average, and the seeds as they are {report['mean_psnr_db']:.1f} dB."
-    )
+    flipped = report["flipped"]
+    assert (flipped["usable"], flipped["used"]) == (0, 0)
+    assert flipped["straight_psnr_db"] == report["mean_psnr_db"], "every seed counts here"
+    told = f"{flipped['psnr_db']:.1f} dB on average, and the same seeds as they are {report['mean_psnr_db']:.1f} dB."
     (note,) = [note for note in fit_notes(report, project) if "flipped" in note]
     assert note.endswith(told)
-    report["flipped"]["used"] = 1
-    assert not [note for note in fit_notes(report, project) if "flipped" in note]
+    flipped["usable"] = 1
+    assert not [note for note in fit_notes(report, project) if "flipped" in note], "lessons have taken its room"
 
 
 def test_two_jobs_of_a_project_fit_once(new_job: NewJob) -> None:

@@ -145,22 +145,31 @@ def test_lessons_are_kept_whatever_the_precision_of_seeds(
     assert found.lessons == 60 and kept == [True, True]
 
 
-def test_twins_that_are_not_learnt_from_take_no_room(
-    tiny_bundle: GeneratorBundle, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("room", "usable", "expected"),
+    [
+        (SEEDS + FEWEST, False, (FEWEST, 0)),
+        (SEEDS + FEWEST, True, (FEWEST, 0)),
+        (2 * SEEDS + FEWEST, True, (FEWEST, SEEDS)),
+        (2 * SEEDS + FEWEST - 1, True, (SEEDS + FEWEST - 1, 0)),
+        (2 * SEEDS, True, (0, SEEDS)),
+    ],
+)
+def test_twins_take_no_room_that_lessons_need(
+    room: int,
+    usable: bool,
+    expected: tuple[int, int],
+    tiny_bundle: GeneratorBundle,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Nor any that are not learnt from."""
     codes, images, truth = samples(tiny_bundle, SEEDS, 1)
     short = replace(SETTINGS, steps=5, second_steps=5, teacher_steps=5)
-    monkeypatch.setattr(second_round, "FEATURE_CACHE_BYTES", (SEEDS + FEWEST) * smallest_bytes(tiny_bundle, 16))
-
-    def lessons(usable: bool) -> int:
-        twins = Twins(codes, torch.zeros(SEEDS, 16, 16), truth, torch.tensor([usable] * SEEDS), 30.0, 30.0)
-        pictures = seed_pictures(images, truth, None, None)
-        included = [True] * SEEDS
-        return learn(
-            tiny_bundle, codes, truth, included, LAYOUT, short, lambda *_: None, twins, pictures=pictures
-        ).lessons
-
-    assert (lessons(usable=False), lessons(usable=True)) == (FEWEST, 0)
+    monkeypatch.setattr(second_round, "FEATURE_CACHE_BYTES", room * smallest_bytes(tiny_bundle, 16))
+    twins = Twins(codes, torch.zeros(SEEDS, 16, 16), truth, torch.tensor([usable] * SEEDS), 30.0, 30.0)
+    pictures, included = seed_pictures(images, truth, None, None), [True] * SEEDS
+    found = learn(tiny_bundle, codes, truth, included, LAYOUT, short, lambda *_: None, twins, pictures=pictures)
+    assert (found.lessons, found.flipped) == expected
 
 
 def test_a_fit_can_be_stopped_while_features_are_made(tiny_bundle: GeneratorBundle) -> None:
