@@ -126,7 +126,6 @@ QUICK = Plan(
     annotator_budget=Budget(steps=700, batch=16),
     test=300,
     sampling=Sampling(count=1_000),
-    fit=replace(_PATIENT, teacher_steps=800, second_steps=800),
     others=(),
 )
 
