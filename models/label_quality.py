@@ -11,13 +11,19 @@ PCK_ALPHA = 0.1
 """A point counts as found within this share of the larger side of the box around its image's labeled points, or of the
 image where only one is labeled."""
 
+_PIECE = 2**18
+"""Pixels counted at once."""
+
 Float = npt.NDArray[np.floating]
 
 
 def class_iou(predicted: npt.NDArray[np.uint8], truth: npt.NDArray[np.uint8], classes: int) -> list[float | None]:
     """Intersection over union of each class; None where neither array holds it. 255 in `truth` is ignored."""
-    known = truth != IGNORED
-    table = confusion(predicted[known], truth[known], classes)
+    return iou_of(mask_confusion(predicted, truth, classes))
+
+
+def iou_of(table: npt.NDArray[np.int64]) -> list[float | None]:
+    """The same, from what `mask_confusion` counted."""
     both, union = np.diag(table), table.sum(0) + table.sum(1) - np.diag(table)
     return [float(b / u) if u else None for b, u in zip(both, union, strict=True)]
 
@@ -26,6 +32,19 @@ def mean_known(values: Sequence[float | None]) -> float:
     """The mean of those values that are not None, such as the IoU of the classes that occur; NaN where all are."""
     known = [v for v in values if v is not None]
     return sum(known) / len(known) if known else float("nan")
+
+
+def mask_confusion(
+    predicted: npt.NDArray[np.uint8], truth: npt.NDArray[np.uint8], classes: int
+) -> npt.NDArray[np.int64]:
+    """The `confusion` of masks of any shape; 255 in `truth` is ignored. It takes little memory beside them."""
+    said, right = predicted.reshape(-1), truth.reshape(-1)
+    table = np.zeros((classes, classes), np.int64)
+    for start in range(0, right.size, _PIECE):
+        piece = slice(start, start + _PIECE)
+        known = right[piece] != IGNORED
+        table += confusion(said[piece][known], right[piece][known], classes)
+    return table
 
 
 def confusion(predicted: npt.NDArray[np.integer], truth: npt.NDArray[np.integer], values: int) -> npt.NDArray[np.int64]:
@@ -121,8 +140,8 @@ def risk_coverage(uncertainty: Float, error: Float) -> dict[str, float]:
     return {"area": area(by_uncertainty), "oracle": area(np.argsort(error)), "none": float(error.mean())}
 
 
-def kept_errors(uncertainty: Float, error: Float, discarded: Sequence[float]) -> list[float]:
-    """The mean error of what is left of samples (N,), when so large shares of them, the most uncertain ones, are
-    discarded; at least one is kept."""
+def kept_errors(uncertainty: Float, error: Float, discarded: Sequence[int]) -> list[float]:
+    """The mean error of what is left of samples (N,), when so many of them, the most uncertain ones, are discarded;
+    fewer than N."""
     ordered = error[np.argsort(uncertainty, kind="stable")].astype(np.float64)
-    return [float(ordered[: max(1, len(ordered) - round(share * len(ordered)))].mean()) for share in discarded]
+    return [float(ordered[: len(ordered) - count].mean()) for count in discarded]

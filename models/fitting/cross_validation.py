@@ -1,7 +1,7 @@
 """How right the labels will be, learnt from the seeds alone: each is labeled by a labeler that has not seen it.
 
-The codes stay; only the labeler is fitted again, for each fold with fewer steps than the one that is kept. So the
-figures are a little worse than what they stand for.
+The codes stay; only the labeler is fitted again, for each fold in one round, with fewer steps than the one that is kept
+and without lessons. So the figures, of masks above all, are worse than what they stand for.
 """
 
 from collections.abc import Callable
@@ -89,7 +89,7 @@ def cross_validate(
         labeler = train_labeler(features, labels, others, layout, images, shorter, tell)
         kernel = LabelingKernel(labeler, features.precision)
         seen = map(features.of, out.split(at_once(features.bundle.resolution, CHUNK)))
-        return [_Said(kernel.label(each), kernel.confidence(each), _sure(labeler, each)) for each in seen]
+        return [_said(labeler, kernel, each) for each in seen]
 
     works = [partial(of_fold, part) for part in parts]
     # Large images keep all threads busy, and the memory of several trainings would not be there.
@@ -112,6 +112,11 @@ def _sure(labeler: Labeler, features: list[Tensor]) -> Tensor | None:
     _, attributes = labeler.of_whole_images(features)
     each = [logits.softmax(dim=2).mean(dim=1).amax(dim=1) for logits in attributes]
     return torch.stack(each, dim=1) if each else None
+
+
+def _said(labeler: Labeler, kernel: LabelingKernel, features: list[Tensor]) -> _Said:
+    labels = replace(kernel.label(features), pixel_uncertainty=None)  # large, and nobody asks for it
+    return _Said(labels, kernel.confidence(features), _sure(labeler, features))
 
 
 def _joined(rows: Tensor, folds: int, said: list[_Said]) -> HeldOut:

@@ -270,7 +270,8 @@ def learn(
     lap("pilot")
     chunks = torch.arange(seeds).split(at_once(bundle.resolution, LABELED_AT_ONCE))
     kernel = LabelingKernel(labeler, features.precision)
-    predictions = StackedLabels.of_batches([kernel.label(features.of(chunk)) for chunk in chunks])
+    said = (replace(kernel.label(features.of(chunk)), pixel_uncertainty=None) for chunk in chunks)
+    predictions = StackedLabels.of_batches(list(said))
     return Learnt(labeler, predictions, held_out, lessons, len(learnt_from) - len(rows), seconds)
 
 

@@ -18,7 +18,9 @@ from models.label_quality import (
     class_iou,
     confusion,
     depth_errors,
+    iou_of,
     kept_errors,
+    mask_confusion,
     mean_known,
     pck,
     point_errors,
@@ -27,7 +29,7 @@ from models.label_quality import (
 )
 
 DISCARDED = (0.0, 0.1, 0.2, 0.3, 0.5)
-"""Shares of the samples of which is told what discarding them would bring."""
+"""Shares of the seeds of which is told what discarding them would bring; of few seeds, the nearest that there are."""
 
 
 Float = npt.NDArray[np.floating]
@@ -114,10 +116,12 @@ def _risk_coverage(uncertainty: Float, error: npt.NDArray[np.float64]) -> dict[s
     """The areas of `risk_coverage`, and for each share discarded the mean `error` of the rest beside that of an
     `oracle`."""
     areas: dict[str, Any] = {name: number(area) for name, area in risk_coverage(uncertainty, error).items()}
-    both = zip(kept_errors(uncertainty, error, DISCARDED), kept_errors(error, error, DISCARDED), strict=True)
+    seeds = len(error)
+    counts = sorted({min(seeds - 1, int(share * seeds + 0.5)) for share in DISCARDED})
+    rows = zip(counts, kept_errors(uncertainty, error, counts), kept_errors(error, error, counts), strict=True)
     curve = [
-        {"discarded": share, "error": number(ours), "oracle": number(least)}
-        for share, (ours, least) in zip(DISCARDED, both, strict=True)
+        {"discarded": number(count / seeds), "error": number(ours), "oracle": number(least)}
+        for count, ours, least in rows
     ]
     return areas | {"curve": curve}
 
@@ -154,11 +158,12 @@ def _of_masks(
     names: tuple[str, ...],
 ) -> dict[str, Any]:
     known = truth != IGNORED
-    scores = class_iou(said, truth, len(names))
+    table = mask_confusion(said, truth, len(names))
+    scores = iou_of(table)
     figures: dict[str, Any] = {
         "mean_iou": number(mean_known(scores)),
         "class_iou": {name: number(score) for name, score in zip(names, scores, strict=True)},
-        "confused": _confused(confusion(said[known], truth[known], len(names)), names),
+        "confused": _confused(table, names),
     }
     if confidence is not None:
         figures["reliability"] = _reliability(confidence[known], said[known] == truth[known])

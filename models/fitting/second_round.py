@@ -7,6 +7,7 @@ codes are exact. What is not in masks it learns from the seeds alone, as in the 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -138,16 +139,12 @@ def second_round(
     """
     bundle, layout = seeds.features.bundle, labeler.architecture.layout
     drawn, taught, _ = second_round_steps(bundle, lessons, len(pictures.images), settings)
-    codes, generated = _random_pictures(bundle, labeler, lessons, settings, report)
-    small = pictures.small(settings.teacher_side, bundle.device)
-    mirror = None if pictures.mirror is None else torch.tensor(pictures.mirror, device=bundle.device)
-    teacher = _taught(small, generated, layout.classes, mirror, settings, lambda steps: report(drawn + steps))
-    least = SURE if bundle.resolution > settings.teacher_side else 0.0
-    masks = teacher.masks(generated.images, bundle.resolution, least)
+    codes, masks = _lessons(bundle, labeler, pictures, lessons, settings, report)
     lattice = None
     if bundle.resolution > LATTICE_SIDE:
         lattice = Lattice.draw(lessons, bundle.resolution, LATTICE_SIDE, settings.seed, bundle.device)
-    room, so_far = FEATURE_CACHE_BYTES - seeds.features.kept_bytes, drawn + taught
+    so_far = drawn + taught
+    room = FEATURE_CACHE_BYTES - seeds.features.kept_bytes
     features = SeedFeatures(bundle, codes, lattice, room, lambda: report(so_far))
     return train_labeler(
         seeds.features,
@@ -159,6 +156,25 @@ def second_round(
         lambda steps: report(so_far + steps),
         Examples(features, LabelTensors(masks, None, None, None), torch.arange(lessons)),
     )
+
+
+def _lessons(
+    bundle: GeneratorBundle,
+    labeler: Labeler,
+    pictures: SeedPictures,
+    count: int,
+    settings: FitSettings,
+    report: Callable[[int], None],
+) -> tuple[Tensor, Tensor]:
+    """Codes (N, num_ws, w_dim) of random images, and their masks uint8 (N, R, R) by a teacher, 255 where it doubts."""
+    drawn, taught, _ = second_round_steps(bundle, count, len(pictures.images), settings)
+    codes, generated = _random_pictures(bundle, labeler, count, settings, report)
+    small = pictures.small(settings.teacher_side, bundle.device)
+    mirror = None if pictures.mirror is None else torch.tensor(pictures.mirror, device=bundle.device)
+    classes = labeler.architecture.layout.classes
+    teacher = _taught(small, generated, classes, mirror, settings, lambda steps: report(drawn + steps))
+    least = SURE if bundle.resolution > settings.teacher_side else 0.0
+    return codes, teacher.masks(generated.images, bundle.resolution, least, lambda: report(drawn + taught))
 
 
 def _taught(
@@ -174,7 +190,8 @@ def _taught(
     first, *more = _passes(len(seeds), settings)
     teacher, done = teach(seeds, generated, classes, mirror, first, random, report), first.teacher_steps
     for each in more:
-        own = replace(generated, masks=teacher.masks(generated.images, generated.images.shape[-1]))
+        masks = teacher.masks(generated.images, generated.images.shape[-1], watch=partial(report, done))
+        own = replace(generated, masks=masks)
         teacher = teach(seeds, own, classes, mirror, each, random, _behind(done, report), teacher)
         done += each.teacher_steps
     return teacher

@@ -127,9 +127,10 @@ class Teacher:
         return logits.softmax(dim=1)
 
     @torch.inference_mode()
-    def masks(self, images: Tensor, side: int, least: float = 0.0) -> Tensor:
-        """Masks uint8 (N, side, side) of images (N, 3, S, S); 255 where no class has a probability above `least`. It
-        looks at one class after the other, so many of them take no more memory."""
+    def masks(self, images: Tensor, side: int, least: float = 0.0, watch: Callable[[], None] = lambda: None) -> Tensor:
+        """Masks uint8 (N, side, side) of images (N, 3, S, S); 255 where no class has a probability above `least`. One
+        class is enlarged after the other, so that many of them take little more memory. `watch` is called now and then,
+        and may raise."""
         found = []
         for some in images.split(at_once(images.shape[-1], AT_ONCE)):
             said = self.probabilities(some)
@@ -141,6 +142,7 @@ class Teacher:
                 ahead = share > best
                 best, masks = torch.where(ahead, share, best), masks.masked_fill(ahead, index)
             found.append(masks)
+            watch()
         return torch.cat(found)
 
 

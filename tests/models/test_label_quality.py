@@ -11,6 +11,8 @@ from models.label_quality import (
     class_iou,
     confusion,
     depth_errors,
+    kept_errors,
+    mask_confusion,
     mean_known,
     pck,
     point_errors,
@@ -117,3 +119,19 @@ def test_risk_coverage_lies_between_oracle_and_no_discarding() -> None:
     assert perfect["area"] == perfect["oracle"]
     shuffled = [risk_coverage(RNG.random(4), error)["area"] for _ in range(2000)]
     assert np.mean(shuffled) == pytest.approx(1.5, abs=0.05)
+
+
+def test_masks_are_counted_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    truth, predicted = RNG.integers(0, 4, (3, 9, 7), dtype=np.uint8), RNG.integers(0, 3, (3, 9, 7), dtype=np.uint8)
+    truth[truth == 3] = 255
+    known = truth != 255
+    for piece in (2**18, 10):
+        monkeypatch.setattr("models.label_quality._PIECE", piece)
+        table = mask_confusion(predicted, truth, 3)
+        assert np.array_equal(table, confusion(predicted[known], truth[known], 3))
+        assert table.sum() == known.sum()
+
+
+def test_what_is_kept_is_the_most_certain() -> None:
+    error = np.array([3.0, 1.0, 2.0])
+    assert kept_errors(np.array([0.9, 0.1, 0.5]), error, [0, 1, 2]) == [2.0, 1.5, 1.0]
