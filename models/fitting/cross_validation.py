@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from models.fitting.folds import deal
 from models.fitting.seed_features import PooledFeatures, SeedFeatures, at_once
 from models.fitting.seed_labels import LabelTensors, StackedLabels
 from models.fitting.settings import FitSettings
@@ -78,8 +79,7 @@ def cross_validate(
     folds = fold_count(len(rows), settings)
     if not folds:
         return None
-    shuffled = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(settings.seed))]
-    parts = [shuffled[fold::folds] for fold in range(folds)]
+    parts = deal(rows, labels, folds, settings.seed)
     shorter = replace(settings, steps=settings.fold_steps)
 
     def of_fold(out: Tensor, tell: Callable[[int], None]) -> list[_Said]:
