@@ -27,7 +27,7 @@ from models.bundle import GeneratorBundle
 from models.device import choose_device
 from models.fitting import FitSettings, LabelNames, StackedLabels
 from models.fitting.cross_validation import LEAST_SEEDS, fold_count
-from models.fitting.fit import learn
+from models.fitting.fit import Learnt, learn
 from models.fitting.pilots import pilot_batches
 from models.fitting.report import held_out_figures
 from models.fitting.second_round import SeedPictures, first_round, second_round_steps
@@ -102,12 +102,17 @@ def settings_of(arguments: argparse.Namespace) -> FitSettings:
     )
 
 
-def units(bundle: GeneratorBundle, lessons: int, seeds: int, settings: FitSettings) -> list[int]:
+def units(bundle: GeneratorBundle, learnt: Learnt, pictures: SeedPictures, settings: FitSettings) -> list[int]:
     """How many units each phase of a fit has, in their order: steps of the first round, batches of lessons, steps of
     the teacher and of the second round, steps of the cross-validation, batches of pilot samples."""
-    second = second_round_steps(bundle, lessons, seeds, settings)
-    first = first_round(lessons, seeds, settings).steps
-    return [first, *second, fold_count(seeds, settings) * settings.fold_steps, pilot_batches(bundle, settings)]
+    second = second_round_steps(bundle, learnt.lessons, pictures.fewest, settings)
+    first = first_round(learnt.lessons, pictures.fewest, settings).steps
+    return [
+        first,
+        *second,
+        fold_count(len(pictures.images), settings) * settings.fold_steps,
+        pilot_batches(bundle, settings),
+    ]
 
 
 def missing_s(pace: Pace, done: list[int], usual: list[int]) -> float:
@@ -141,7 +146,7 @@ def fit_here(arguments: argparse.Namespace) -> None:
     assert learnt.held_out is not None
     held_out_figures(learnt.held_out, truth.rows(learnt.held_out.rows.tolist()), names_of(classes), bundle.resolution)
     seconds = time.perf_counter() - started
-    done, all_of_them = (units(bundle, learnt.lessons, count, given) for given in (settings, usual))
+    done, all_of_them = (units(bundle, learnt, pictures, given) for given in (settings, usual))
     result: dict[str, Any] = {
         "peak_mb": round(peak_mb(), 1),
         "loaded_mb": round(loaded_mb, 1),

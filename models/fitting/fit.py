@@ -220,13 +220,15 @@ def learn(
     rows = torch.tensor([index for index, inside in enumerate(included) if inside])
     if twins is not None and not twins.usable[rows].any():
         twins = None  # their features would only take room
-    lessons = 0
+    lessons = fewest = 0
     if pictures is not None:
+        pictures = pictures.rows(rows.tolist())
+        fewest = pictures.fewest
         lessons = lesson_count(bundle, layout, len(codes) * (1 if twins is None else 2), settings)
         if twins is not None and not lessons and (lessons := lesson_count(bundle, layout, len(codes), settings)):
             twins = None  # of which lessons bring several times as much
-    first = first_round(lessons, len(rows), settings)
-    trained = first.steps + sum(second_round_steps(bundle, lessons, len(rows), settings))
+    first = first_round(lessons, fewest, settings)
+    trained = first.steps + sum(second_round_steps(bundle, lessons, fewest, settings))
     checked = trained + settings.fold_steps * fold_count(len(rows), settings)
     total = checked + pilot_batches(bundle, settings)
     seconds, mark = {}, time.monotonic()
@@ -256,7 +258,7 @@ def learn(
             labeler,
             Examples(features, tensors, learnt_from),
             images,
-            pictures.rows(rows.tolist()),
+            pictures,
             lessons,
             settings,
             lambda done: report(first.steps + done, total),

@@ -7,7 +7,7 @@ codes are exact. What is not in masks it learns from the seeds alone, as in the 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from models.fitting.seed_labels import LabelTensors
 from models.fitting.settings import FitSettings
 from models.fitting.teacher import Pictures, Teacher, teach
 from models.fitting.training import Examples, train_labeler
+from models.heads.segmentation import IGNORED
 from models.labeler import Labeler
 from models.labeling import LabelingKernel
 from models.labels import LabelLayout
@@ -43,8 +44,8 @@ SURE = 0.9
 it cannot tell where exactly a border runs, the seeds can."""
 
 FEW_SEEDS = 25
-"""With fewer of them, the first labeler is so often wrong that it is trained as if there were no other, and that the
-teacher learns on from what it says itself. With more of them that brings little."""
+"""Where fewer of them show some class, the first labeler is so often wrong about it that it is trained as if there were
+no other, and that the teacher learns on from what it says itself. Where more do, that brings little."""
 
 PASSES_MORE = 2
 """How often it learns on, each time for half as many steps, at half the rate."""
@@ -61,6 +62,13 @@ class SeedPictures:
     images: npt.NDArray[np.uint8]
     masks: npt.NDArray[np.uint8]
     mirror: tuple[int, ...] | None
+
+    @cached_property
+    def fewest(self) -> int:
+        """How many show the class that fewest show, of those that any shows."""
+        shown = sum((np.bincount(mask.ravel(), minlength=IGNORED + 1) > 0).astype(np.int64) for mask in self.masks)
+        counts = np.asarray(shown)[:IGNORED]
+        return int(counts[counts > 0].min(initial=len(self.masks)))
 
     def rows(self, chosen: Sequence[int]) -> "SeedPictures":
         """Those of these seeds."""
@@ -97,26 +105,34 @@ def room_beside(bundle: GeneratorBundle, lessons: int) -> int:
     return FEATURE_CACHE_BYTES - lessons * smallest_bytes(bundle, min(bundle.resolution, LATTICE_SIDE))
 
 
-def first_round(lessons: int, seeds: int, settings: FitSettings) -> FitSettings:
+def first_round(lessons: int, fewest: int, settings: FitSettings) -> FitSettings:
     """How the labeler of the first round is trained: where there are lessons, a teacher corrects what it says of them,
-    and if it has many seeds for that, fewer steps will do."""
-    return replace(settings, steps=settings.first_steps) if lessons and seeds >= FEW_SEEDS else settings
+    and if it has many seeds for that, fewer steps will do.
+
+    Args:
+        fewest: as in `SeedPictures`.
+    """
+    return replace(settings, steps=settings.first_steps) if lessons and fewest >= FEW_SEEDS else settings
 
 
 def second_round_steps(
-    bundle: GeneratorBundle, lessons: int, seeds: int, settings: FitSettings
+    bundle: GeneratorBundle, lessons: int, fewest: int, settings: FitSettings
 ) -> tuple[int, int, int]:
-    """How many steps `second_round` reports: batches of lessons, steps of the teacher, and of the labeler."""
+    """How many steps `second_round` reports: batches of lessons, steps of the teacher, and of the labeler.
+
+    Args:
+        fewest: as in `SeedPictures`.
+    """
     if not lessons:
         return 0, 0, 0
-    taught = sum(each.teacher_steps for each in _passes(seeds, settings))
+    taught = sum(each.teacher_steps for each in _passes(fewest, settings))
     return -(-lessons // batch_size(bundle)), taught, settings.second_steps
 
 
-def _passes(seeds: int, settings: FitSettings) -> list[FitSettings]:
+def _passes(fewest: int, settings: FitSettings) -> list[FitSettings]:
     """Of each training of the teacher."""
     on = replace(settings, teacher_steps=settings.teacher_steps // 2, teacher_rate=settings.teacher_rate / 2)
-    return [settings] + [on] * (PASSES_MORE if seeds < FEW_SEEDS else 0)
+    return [settings] + [on] * (PASSES_MORE if fewest < FEW_SEEDS else 0)
 
 
 def second_round(
@@ -138,7 +154,7 @@ def second_round(
         report: called with what is done of all `second_round_steps`.
     """
     bundle, layout = seeds.features.bundle, labeler.architecture.layout
-    drawn, taught, _ = second_round_steps(bundle, lessons, len(pictures.images), settings)
+    drawn, taught, _ = second_round_steps(bundle, lessons, pictures.fewest, settings)
     codes, masks = _lessons(bundle, labeler, pictures, lessons, settings, report)
     lattice = None
     if bundle.resolution > LATTICE_SIDE:
@@ -167,12 +183,13 @@ def _lessons(
     report: Callable[[int], None],
 ) -> tuple[Tensor, Tensor]:
     """Codes (N, num_ws, w_dim) of random images, and their masks uint8 (N, R, R) by a teacher, 255 where it doubts."""
-    drawn, taught, _ = second_round_steps(bundle, count, len(pictures.images), settings)
+    drawn, taught, _ = second_round_steps(bundle, count, pictures.fewest, settings)
     codes, generated = _random_pictures(bundle, labeler, count, settings, report)
     small = pictures.small(settings.teacher_side, bundle.device)
     mirror = None if pictures.mirror is None else torch.tensor(pictures.mirror, device=bundle.device)
     classes = labeler.architecture.layout.classes
-    teacher = _taught(small, generated, classes, mirror, settings, lambda steps: report(drawn + steps))
+    passes = _passes(pictures.fewest, settings)
+    teacher = _taught(small, generated, classes, mirror, passes, lambda steps: report(drawn + steps))
     least = SURE if bundle.resolution > settings.teacher_side else 0.0
     return codes, teacher.masks(generated.images, bundle.resolution, least, lambda: report(drawn + taught))
 
@@ -182,12 +199,12 @@ def _taught(
     generated: Pictures,
     classes: int,
     mirror: Tensor | None,
-    settings: FitSettings,
+    passes: list[FitSettings],
     report: Callable[[int], None],
 ) -> Teacher:
     """The teacher after all passes; see `teach`."""
-    random = torch.Generator().manual_seed(settings.seed)
-    first, *more = _passes(len(seeds), settings)
+    first, *more = passes
+    random = torch.Generator().manual_seed(first.seed)
     teacher, done = teach(seeds, generated, classes, mirror, first, random, report), first.teacher_steps
     for each in more:
         masks = teacher.masks(generated.images, generated.images.shape[-1], watch=partial(report, done))

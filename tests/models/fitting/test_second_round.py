@@ -13,7 +13,7 @@ from torch import Tensor
 from models.bundle import GeneratorBundle
 from models.fitting import FitSettings, StackedLabels, second_round, seed_features
 from models.fitting.fit import Learnt, learn, seed_pictures
-from models.fitting.second_round import FEWEST, lesson_count, second_round_steps
+from models.fitting.second_round import FEWEST, SeedPictures, lesson_count, second_round_steps
 from models.fitting.seed_features import SeedFeatures, smallest_bytes
 from models.fitting.teacher import Pictures, Teacher, teach
 from models.fitting.training import train_labeler
@@ -209,6 +209,34 @@ def test_with_few_seeds_the_teacher_learns_on_from_what_it_says(
     assert list(done) == sorted(done) and set(totals) == {done[-1]}
     batches = -(-60 // batch_size(tiny_bundle)) + -(-64 // batch_size(tiny_bundle))
     assert done[-1] == (3 if passes == 1 else 5) + 10 + sum([8, 4, 4][:passes]) + batches
+
+
+def test_a_class_that_few_seeds_show_counts_as_few_seeds(
+    tiny_bundle: GeneratorBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes, images, truth = samples(tiny_bundle, SEEDS, 1)
+    assert truth.masks is not None
+    masks = truth.masks.copy()
+    masks[:, 0] = 255
+    monkeypatch.setattr(second_round, "FEW_SEEDS", 4)
+    short = replace(SETTINGS, steps=7, first_steps=3, second_steps=5, teacher_steps=8)
+    layout = LabelLayout(classes=4)
+    batches = -(-60 // batch_size(tiny_bundle)) + -(-64 // batch_size(tiny_bundle))
+
+    def steps(masks: npt.NDArray[np.uint8]) -> int:
+        told: list[tuple[int, int]] = []
+        said, included = StackedLabels(masks, None, None, None), [True] * SEEDS
+        pictures = seed_pictures(images, said, None, None)
+        learn(tiny_bundle, codes, said, included, layout, short, lambda *done: told.append(done), pictures=pictures)
+        return told[-1][1] - batches
+
+    assert SeedPictures(images, masks, None).fewest == SEEDS, "what none shows does not count, nor what is ignored"
+    assert steps(masks) == 3 + 8 + 5
+    masks[:3, 1] = 3
+    assert SeedPictures(images, masks, None).fewest == 3
+    assert steps(masks) == 7 + 8 + 2 * 4 + 5
+    masks[:] = 255
+    assert SeedPictures(images, masks, None).fewest == SEEDS
 
 
 def test_teachers_flip_where_names_and_generator_allow() -> None:
