@@ -26,6 +26,7 @@ from workers.packing import Packer
 from workers.public_errors import JobFailure
 from workers.sample_source import SampleSource
 from workers.stages import StageClock
+from workers.tars import blocks_of
 
 
 def squares(numbers: Iterator[int], tell: Tell) -> Iterator[tuple[int, int]]:
@@ -69,7 +70,8 @@ def test_samples_are_the_same_in_lanes(source: SampleSource, monkeypatch: pytest
     monkeypatch.setattr(module, "_PART_PIXELS", 16 * 16 * 7)
     clock, draws = StageClock({"generate": 3, "encode": 3}), Draws()
     with Lanes(source.packed, 3) as lanes:
-        assert list(source.in_lanes(lanes, indices, clock, draws, nothing_to_see)) == expected
+        found = list(source.in_lanes(lanes, indices, clock, draws, nothing_to_see))
+    assert found == [b"".join(map(blocks_of, versions)) for versions in expected]
     assert draws.settled == len(indices)
     assert draws.judged == sum(version.facts.attempts for [version] in expected)
     assert min(clock.shares().values()) > 0
