@@ -17,6 +17,7 @@
 #define INTERFACE 1
 
 #define LANES 16
+#define AHEAD 32 /* pixels */
 #define MOST_SIDES 12
 #define MOST_SHARED 128
 #define MOST_HIDDEN 96
@@ -123,26 +124,28 @@ INLINE void transpose(__m512i *rows) {
     }
 }
 
-/* Where a pixel of the output lies among `side` places, bilinear with `align_corners=False`. */
+/* Where a pixel of the output lies among `side` places, bilinear with `align_corners=False`: where the values of its two
+ * neighbours begin, and the second one's share. */
 struct place {
     int32_t before, after;
     float share;
 };
 
-INLINE struct place place_of(int pixel, int side, int resolution) {
+/* `values`: of each place, one behind the other. */
+INLINE struct place place_of(int pixel, int side, int resolution, int values) {
     float where = (pixel + 0.5f) * ((float)side / (float)resolution) - 0.5f;
     if (where < 0) where = 0;
     const int before = (int)where;
-    return (struct place){before, before + 1 < side ? before + 1 : before, where - (float)before};
+    const int after = before + 1 < side ? before + 1 : before;
+    return (struct place){before * values, after * values, where - (float)before};
 }
 
 /* The projections of every side at the height of output row `row`, float32 (side, shared) one after another. */
 INLINE void interpolate_down(const struct network *net, const struct image *image, int row, float *out) {
     for (int s = 0; s < net->sides; s++) {
         const int side = net->side[s], values = side * net->shared;
-        const struct place place = place_of(row, side, net->resolution);
-        const uint16_t *above = image->projected[s] + (int64_t)place.before * values;
-        const uint16_t *below = image->projected[s] + (int64_t)place.after * values;
+        const struct place place = place_of(row, side, net->resolution, values);
+        const uint16_t *above = image->projected[s] + place.before, *below = image->projected[s] + place.after;
         const __m512 share = _mm512_set1_ps(place.share);
         for (int i = 0; i < values; i += LANES) {
             const __m512 a = widened(_mm256_loadu_si256((const __m256i *)(above + i)));
@@ -156,38 +159,40 @@ INLINE void interpolate_down(const struct network *net, const struct image *imag
 /* `count` times 16 units of the first layer of 8 pixels, after the activation, as bfloat16 (8, shared). */
 INLINE void first_layer(const struct network *net, const struct image *image, const float *down,
                         const struct place *places, int64_t pixel, int unit, int count, uint16_t *out) {
-    const int shared = net->shared;
+    const int64_t shared = net->shared; /* 64 bits: the compiler need not widen every index anew */
     __m512 sums[8][3];
 #pragma GCC unroll 8
     for (int p = 0; p < 8; p++)
 #pragma GCC unroll 3
         for (int j = 0; j < count; j++) sums[p][j] = _mm512_loadu_ps(net->offset + unit + j * LANES);
+    const struct place *of_side = places;
     for (int s = 0; s < net->sides; s++) {
 #pragma GCC unroll 8
         for (int p = 0; p < 8; p++) {
-            const struct place place = places[s * net->resolution + p];
-            const __m512 right = _mm512_set1_ps(place.share), left = _mm512_set1_ps(1.0f - place.share);
+            const struct place *place = of_side + p;
+            const __m512 right = _mm512_set1_ps(place->share), left = _mm512_set1_ps(1.0f - place->share);
+            const float *before = down + unit + place->before, *after = down + unit + place->after;
 #pragma GCC unroll 3
             for (int j = 0; j < count; j++) {
-                const float *of_units = down + unit + j * LANES;
-                sums[p][j] = _mm512_fmadd_ps(left, _mm512_loadu_ps(of_units + place.before * shared), sums[p][j]);
-                sums[p][j] = _mm512_fmadd_ps(right, _mm512_loadu_ps(of_units + place.after * shared), sums[p][j]);
+                sums[p][j] = _mm512_fmadd_ps(left, _mm512_loadu_ps(before + j * LANES), sums[p][j]);
+                sums[p][j] = _mm512_fmadd_ps(right, _mm512_loadu_ps(after + j * LANES), sums[p][j]);
             }
         }
-        down += (int64_t)net->side[s] * shared;
+        down += net->side[s] * shared;
+        of_side += net->resolution;
     }
     for (int level = 0; level < net->levels; level++) {
-        const int pairs = net->channels[level] / 2;
-        const uint32_t *x = (const uint32_t *)image->features[level] + pixel * pairs;
+        const int64_t pairs = net->channels[level] / 2;
+        const uint32_t *x = (const uint32_t *)image->features[level] + pixel * pairs, *end = x + pairs;
         const uint32_t *weights = net->level_weights[level] + unit;
-        for (int k = 0; k < pairs; k++) {
+        for (; x < end; x++, weights += shared) {
             __m512bh w[3];
 #pragma GCC unroll 3
-            for (int j = 0; j < count; j++) w[j] = (__m512bh)_mm512_loadu_si512(weights + k * shared + j * LANES);
+            for (int j = 0; j < count; j++) w[j] = (__m512bh)_mm512_loadu_si512(weights + j * LANES);
 #pragma GCC unroll 8
             for (int p = 0; p < 8; p++)
 #pragma GCC unroll 3
-                for (int j = 0; j < count; j++) sums[p][j] = _mm512_dpbf16_ps(sums[p][j], w[j], pair(x[p * pairs + k]));
+                for (int j = 0; j < count; j++) sums[p][j] = _mm512_dpbf16_ps(sums[p][j], w[j], pair(x[p * pairs]));
         }
     }
 #pragma GCC unroll 8
@@ -205,10 +210,10 @@ INLINE void hidden_units(const __m512i *x, int pairs, const uint32_t *weights, i
     __m512 sums[24];
 #pragma GCC unroll 24
     for (int u = 0; u < count; u++) sums[u] = _mm512_set1_ps(offset[u]);
-    for (int k = 0; k < pairs; k++) {
+    for (int k = 0; k < pairs; k++, weights += width) {
         const __m512bh both = (__m512bh)x[k];
 #pragma GCC unroll 24
-        for (int u = 0; u < count; u++) sums[u] = _mm512_dpbf16_ps(sums[u], both, pair(weights[k * width + u]));
+        for (int u = 0; u < count; u++) sums[u] = _mm512_dpbf16_ps(sums[u], both, pair(weights[u]));
     }
 #pragma GCC unroll 24
     for (int u = 0; u < count; u++) out[u] = _mm512_max_ps(_mm512_setzero_ps(), sums[u]);
@@ -220,11 +225,10 @@ INLINE void output_units(const __m512 *x, int hidden, const float *weights, int 
     __m512 sums[24];
 #pragma GCC unroll 24
     for (int o = 0; o < count; o++) sums[o] = _mm512_set1_ps(offset[o]);
-    for (int k = 0; k < hidden; k++) {
+    for (int k = 0; k < hidden; k++, weights += width) {
         const __m512 of_pixels = x[k];
 #pragma GCC unroll 24
-        for (int o = 0; o < count; o++)
-            sums[o] = _mm512_fmadd_ps(of_pixels, _mm512_set1_ps(weights[k * width + o]), sums[o]);
+        for (int o = 0; o < count; o++) sums[o] = _mm512_fmadd_ps(of_pixels, _mm512_set1_ps(weights[o]), sums[o]);
     }
 #pragma GCC unroll 24
     for (int o = 0; o < count; o++) out[o] = sums[o];
@@ -285,12 +289,23 @@ INLINE void decide(const struct network *net, const struct image *image, int64_t
     _mm512_storeu_ps(image->divergence + pixel, _mm512_max_ps(_mm512_setzero_ps(), divergence));
 }
 
+/* Ask for the features of pixels that come a little later: what the cache would fetch ahead by itself ends with every
+ * page, and a row of an image is about one. */
+INLINE void fetch_ahead(const struct network *net, const struct image *image, int64_t pixel) {
+    for (int level = 0; level < net->levels; level++) {
+        const int64_t bytes = net->channels[level] * (int64_t)sizeof(uint16_t);
+        const char *later = (const char *)image->features[level] + (pixel + AHEAD) * bytes;
+        for (int64_t at = 0; at < LANES * bytes; at += 64) _mm_prefetch(later + at, _MM_HINT_T0);
+    }
+}
+
 KERNEL static void label_pixels(const struct network *net, const struct image *image, const float *down,
                                 const struct place *places, int64_t pixel) {
     uint16_t first[LANES * MOST_SHARED] __attribute__((aligned(64)));
     __m512i x[MOST_SHARED / 2];
     __m512 hidden[MOST_HIDDEN], outputs[MOST_OUTPUTS], sums[MOST_OUTPUTS];
     const int shared = net->shared, area = net->resolution * net->resolution;
+    fetch_ahead(net, image, pixel);
     for (int half = 0; half < 2; half++) {
         uint16_t *out = first + half * 8 * shared;
         int unit = 0;
@@ -366,7 +381,7 @@ KERNEL void label_rows(const struct network *net, const struct image *image, int
     const int resolution = net->resolution;
     for (int s = 0; s < net->sides; s++)
         for (int column = 0; column < resolution; column++)
-            places[s * resolution + column] = place_of(column, net->side[s], resolution);
+            places[s * resolution + column] = place_of(column, net->side[s], resolution, net->shared);
     for (int row = top; row < bottom; row++) {
         interpolate_down(net, image, row, down);
         for (int column = 0; column < resolution; column += LANES)
