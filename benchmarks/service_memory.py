@@ -32,7 +32,7 @@ def processes_of(role: str, data: Path) -> list[int]:
 
 
 class MemoryWatch:
-    """Samples the memory of API and worker five times a second; `peaks` are MB of the largest single process of each,
+    """Samples the memory of API and worker twice a second, since to look takes from what is looked at; `peaks` are MB of the largest single process of each,
     since parent and child share what was loaded before the fork."""
 
     def __init__(self, data: Path) -> None:
@@ -48,7 +48,7 @@ class MemoryWatch:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._stop.wait(0.2):
+        while not self._stop.wait(0.5):
             for role in self.peaks:
                 largest = max((resident_mb(pid) for pid in processes_of(role, self.data)), default=0.0)
                 self.peaks[role] = max(self.peaks[role], largest)

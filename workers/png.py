@@ -28,6 +28,9 @@ _VOID = bytes((224, 224, 192))
 
 _LARGEST_DEPTH = 65535
 
+_BEHIND_ROWS = 4 + 12
+"""Bytes: the rows' checksum, and the chunk that ends a file."""
+
 
 def palette(classes: Sequence[LabelClass]) -> bytes:
     """The PNG palette (3 bytes a class, RGB) that shows mask value i in the colour of class i."""
@@ -70,8 +73,27 @@ def read_image(data: bytes) -> npt.NDArray[np.uint8]:
 
 def read_mask(data: bytes) -> npt.NDArray[np.uint8]:
     """(H, W) uint8 class indices from the bytes of an 8-bit grey or palette PNG."""
+    own = _own_mask(data)
+    if own is not None:
+        return own
     with Image.open(io.BytesIO(data)) as picture:
         return np.asarray(picture, dtype=np.uint8)
+
+
+def _own_mask(data: bytes) -> npt.NDArray[np.uint8] | None:
+    """What `mask_png` wrote, in a quarter of the library's time; None for any other file, and for a damaged one."""
+    if data[:8] != _SIGNATURE or data[24:29] != bytes((8, _PALETTE, 0, 0, 0)):
+        return None
+    width, height = (int.from_bytes(data[at : at + 4], "big") for at in (16, 20))
+    size, inflater = height * (width + 1), isal_zlib.decompressobj()
+    try:
+        rows = np.frombuffer(inflater.decompress(data[data.find(b"IDAT") + 4 :], size + 1), np.uint8)
+    except isal_zlib.IsalError:  # type: ignore[misc]  # its stub says that it is an instance
+        return None
+    if not inflater.eof or len(rows) != size or len(inflater.unused_data) != _BEHIND_ROWS:
+        return None
+    rows = rows.reshape(height, width + 1)
+    return None if rows[:, 0].any() else rows[:, 1:].copy()
 
 
 def read_depth_steps(data: bytes) -> npt.NDArray[np.uint16]:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from service.label_schema import LabelClass
-from workers.png import depth_png, image_png, mask_png, palette, read_depth, read_image, read_mask
+from workers.png import _own_mask, depth_png, image_png, mask_png, palette, read_depth, read_image, read_mask
 
 CLASSES = [LabelClass(name="background", color="#000000"), LabelClass(name="bear", color="#8b5a2b")]
 RNG = np.random.default_rng(0)
@@ -37,6 +37,26 @@ def test_values_up_to_255_survive_and_those_of_no_class_are_pale() -> None:
     assert (read_mask(data) == mask).all()
     with Image.open(io.BytesIO(data)) as picture:
         assert picture.convert("RGB").getpixel((15, 15)) == (224, 224, 192)
+
+
+@pytest.mark.parametrize("mode", ["P", "L"])
+def test_masks_of_other_writers_are_read_as_well(mode: str) -> None:
+    mask = RNG.integers(0, 200, (31, 47), np.uint8)
+    picture = Image.fromarray(mask)
+    if mode == "P":
+        picture.putpalette(bytes(range(256)) * 3)
+    file = io.BytesIO()
+    picture.save(file, "png", optimize=True)
+    assert (read_mask(file.getvalue()) == mask).all()
+
+
+def test_the_quick_way_leaves_damaged_masks_to_the_library() -> None:
+    mask = np.repeat(RNG.integers(0, 2, (16, 8), np.uint8), 4, axis=1)
+    data = mask_png(mask, palette(CLASSES))
+    assert (_own_mask(data) == mask).all()
+    for place in range(data.index(b"IDAT") + 4, data.index(b"IEND") - 8):
+        assert _own_mask(data[:place]) is None
+        assert _own_mask(data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :]) is None
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (9, 1), (33, 20), (64, 64)])

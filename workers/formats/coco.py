@@ -16,8 +16,9 @@ from workers.formats.categories import OBJECT, categories, object_box
 from workers.formats.format import Description, Enclosures, Format, Worked, enclosed
 from workers.formats.members import Member, Spool
 from workers.formats.metadata import named_attributes, significant
-from workers.formats.regions import Region, regions
+from workers.formats.regions import Outline, Region, regions
 from workers.formats.runs import encode_classes
+from workers.formats.tracing import outline_texts
 from workers.png import read_mask
 from workers.split import Part
 from workers.tars import PackedSample, Point, SampleFacts
@@ -40,11 +41,6 @@ class _Work:
         """Value in masks → id of the category."""
         return _category_ids(self.description.schema)
 
-    @cached_property
-    def digits(self) -> list[str]:
-        """Every coordinate that a corner may have, as JSON."""
-        return [str(place) for place in range(self.description.side + 1)]
-
     def __call__(self, sample: PackedSample) -> Rows:
         rows = {"images": _compact(self._image(sample)).encode()}
         if sample.mask is not None:
@@ -65,8 +61,11 @@ class _Work:
         """One annotation a class that is there, twice: what a class covers is one thing, in one piece or in several."""
         counts = encode_classes(mask, self.ids)
         of_class: dict[int, list[Region]] = {value: [] for value in counts}
-        for region in regions(mask, counts):
+        texts: dict[int, list[str]] = {value: [] for value in counts}
+        found = regions(mask, counts)
+        for region, text in zip(found, _numbers([region.outline for region in found]), strict=True):
             of_class[region.value].append(region)
+            texts[region.value].append(text)
         height, width = mask.shape
         instances, polygons = [], []
         for value, rle in counts.items():
@@ -79,13 +78,8 @@ class _Work:
             )
             text = rle["counts"].decode().replace("\\", "\\\\")  # of what JSON escapes, run lengths have this alone
             instances.append(f'{begin}{{"size":[{height},{width}],"counts":"{text}"}}}}')
-            outlines = "],[".join([self._numbers(piece) for piece in pieces])
-            polygons.append(f"{begin}[[{outlines}]]}}")
+            polygons.append(f"{begin}[[{'],['.join(texts[value])}]]}}")
         return {"instances": ",".join(instances).encode(), "polygons": ",".join(polygons).encode()}
-
-    def _numbers(self, region: Region) -> str:
-        """x and y of the corners, with commas between."""
-        return ",".join([*map(self.digits.__getitem__, region.outline.ravel().tolist())])
 
     def _object(self, facts: SampleFacts, points: list[Point]) -> Iterator[bytes]:
         box = object_box(points, self.description.side)
@@ -138,6 +132,11 @@ class _Annotations:
             between, end = b'],\n"annotations":[\n', b"]}\n"
             path = f"annotations/{kind}_{self._part}.json"
             yield Member.of(path, begin, b',\n"images":[\n', images, between, *rows, end)
+
+
+def _numbers(outlines: list[Outline]) -> list[str]:
+    """x and y of the corners of each outline, with commas between."""
+    return outline_texts(outlines) or [",".join(map(str, outline.ravel().tolist())) for outline in outlines]
 
 
 def _box_around(regions: Sequence[Region]) -> tuple[int, int, int, int]:

@@ -1,8 +1,8 @@
 """The connected regions of a mask, with their outlines and boxes."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import accumulate
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -16,8 +16,7 @@ SMALLEST_REGION = 4
 Outline = npt.NDArray[np.int32]
 
 
-@dataclass(frozen=True, slots=True)
-class Region:
+class Region(NamedTuple):
     """Pixels of one class that touch each other, if only at a corner."""
 
     value: int

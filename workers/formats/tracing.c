@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* To be raised with every change that a caller of the older one would not notice. */
-#define INTERFACE 2
+#define INTERFACE 3
 
 /* Pixels of one class that touch each other. Its outline is points[first] to points[first + count]; right and bottom
  * lie behind the last pixel. */
@@ -355,6 +355,31 @@ end:
     free(columns);
     free(values);
     return found;
+}
+
+/* Append a number that is not below 0 in decimal digits. */
+static char *append_decimal(char *text, int32_t number) {
+    char digits[10];
+    int count = 0;
+    do digits[count++] = (char)('0' + number % 10);
+    while (number /= 10);
+    while (count > 0) *text++ = digits[--count];
+    return text;
+}
+
+/* x and y of the points of each outline, with commas between them, one outline behind the other: the next `counts[i]`
+ * points are those of outline i, and its text ends at `ends[i]`. text: room for 22 characters a point. */
+void write_outlines(const struct point *points, const int32_t *counts, int32_t outlines, char *text, int32_t *ends) {
+    char *to = text;
+    for (int32_t i = 0; i < outlines; i++) {
+        for (int32_t k = 0; k < counts[i]; k++, points++) {
+            if (k > 0) *to++ = ',';
+            to = append_decimal(to, points->x);
+            *to++ = ',';
+            to = append_decimal(to, points->y);
+        }
+        ends[i] = (int32_t)(to - text);
+    }
 }
 
 static const int32_t agreed[] = {INTERFACE, sizeof(struct region), sizeof(struct point), sizeof(struct lengths)};

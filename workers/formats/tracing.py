@@ -2,11 +2,12 @@
 OpenCV and NumPy take; large ones gain less. `workers/formats/tracing.c` is built where the package is installed, if
 there is a C compiler.
 
-Both functions give None where that code is not there, and for what is no mask of an image that is made here.
+All functions give None where that code is not there; those that take a mask, for what is none of an image that is made
+here.
 """
 
 import ctypes
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -16,11 +17,14 @@ import numpy.typing as npt
 from models.compiled import compiled
 
 # These say what the C file says.
-_INTERFACE, _REGION_INTS, _POINT_INTS, _LENGTHS_INTS = 2, 8, 2, 2
+_INTERFACE, _REGION_INTS, _POINT_INTS, _LENGTHS_INTS = 3, 8, 2, 2
 _ARGUMENTS = (ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32, ctypes.c_char_p)
 
 _LEAST_ROOM = 2**13
 """Points and characters that any small mask may have."""
+
+_POINT_CHARACTERS = 22
+"""Two numbers of 31 bits, and commas."""
 
 _MOST_PIXELS = 2**26
 """Sizes of buffers are numbers of 32 bits."""
@@ -35,6 +39,8 @@ def _library() -> ctypes.CDLL | str:
     if not isinstance(library, str):
         library.trace_regions.argtypes = (*_ARGUMENTS, ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32)
         library.run_lengths.argtypes = (*_ARGUMENTS, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32)
+        library.write_outlines.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32, *2 * [ctypes.c_void_p])
+        library.write_outlines.restype = None
     return library
 
 
@@ -91,6 +97,22 @@ def run_lengths(mask: npt.NDArray[np.uint8], values: Iterable[int]) -> dict[int,
             starts = [0, *ends[:-1]]
             return {v: written[a:b] for v, a, b in zip(of_classes[::_LENGTHS_INTS], starts, ends, strict=False)}
     return None
+
+
+def outline_texts(outlines: Sequence[npt.NDArray[np.int32]]) -> list[str] | None:
+    """x and y of the corners of each outline, (N, 2) of at least 0, with commas between: `4,0,4,7,9,7,9,0`."""
+    library = _library()
+    if isinstance(library, str) or not outlines:
+        return None
+    points = np.concatenate(outlines, dtype=np.int32)
+    counts = np.fromiter(map(len, outlines), np.int32, len(outlines))
+    ends = np.empty(len(outlines), np.int32)
+    text = np.empty(_POINT_CHARACTERS * len(points), np.uint8)
+    places = (array.ctypes.data for array in (text, ends))
+    library.write_outlines(points.ctypes.data, counts.ctypes.data, len(outlines), *places)
+    stops = ends.tolist()
+    written = ctypes.string_at(text.ctypes.data, stops[-1]).decode("ascii")
+    return [written[start:stop] for start, stop in zip([0, *stops], stops, strict=False)]
 
 
 def _is_fit(mask: npt.NDArray[np.uint8]) -> bool:

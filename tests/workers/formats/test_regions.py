@@ -167,6 +167,14 @@ def test_values_that_no_mask_has_are_not_found() -> None:
     assert list(encode_classes(mask, values)) == [1, 255]
 
 
+def test_outlines_are_written_as_they_are() -> None:
+    random = np.random.default_rng(0)
+    outlines = [random.integers(0, 10**digits, (points, 2)).astype(np.int32) for digits, points in [(1, 4), (3, 50)]]
+    outlines += [np.array([[0, 2**31 - 1], [10, 9]], np.int32), np.array([[100, 0]], np.int32)]
+    plain = [",".join(map(str, outline.ravel().tolist())) for outline in outlines]
+    assert tracing.outline_texts(outlines) == plain
+
+
 @pytest.fixture
 def fresh_library() -> Iterator[None]:
     tracing._library.cache_clear()
@@ -186,6 +194,7 @@ def test_code_of_another_version_is_not_called(monkeypatch: pytest.MonkeyPatch) 
 def test_without_the_code_masks_are_traced_as_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tracing, "__file__", str(tmp_path / "tracing.py"))
     assert tracing.availability() == "not built"
+    assert tracing.outline_texts([np.zeros((4, 2), np.int32)]) is None
     assert regions(np.ones((2, 2), np.uint8), [1])[0].pixels == 4
     tracing._library.cache_clear()
     (tmp_path / f"_tracing{EXTENSION_SUFFIXES[0]}").write_bytes(b"no code")
