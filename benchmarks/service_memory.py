@@ -32,8 +32,8 @@ def processes_of(role: str, data: Path) -> list[int]:
 
 
 class MemoryWatch:
-    """Samples the memory of API and worker twice a second, since to look takes from what is looked at; `peaks` are MB of the largest single process of each,
-    since parent and child share what was loaded before the fork."""
+    """Samples the memory of API and worker twice a second, since to look takes from what is looked at; `peaks` are MB
+    of the largest single process of each, since parent and child share what was loaded before the fork."""
 
     def __init__(self, data: Path) -> None:
         self.data, self.peaks, self._stop = data, {"api": 0.0, "worker": 0.0}, threading.Event()

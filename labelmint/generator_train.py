@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,7 @@ from labelmint.user_error import UserError, refusals_as_errors, settings_or_erro
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from models.training.images import PreparationReport
+    from models.training.images import PreparationReport, TrainingImages
     from models.training.job import TrainingOptions, TrainingOutcome
     from models.training.settings import TrainingPlan
     from models.training.trainer import TrainingProgress
@@ -191,23 +192,19 @@ def _show_training(
 
     with bar() as display:
         prepare, report = _callbacks(display, plan.images, request, StopTraining)
-        cache, resolution = out / "images", plan.architecture.resolution
-        if images is not None:
-            found = prepare_images(
-                images,
-                resolution,
-                options.fit,
-                cache,
-                lambda done, total: prepare("read images", done, total),
-                options.minimum_images,
-            )
-        else:
-            found = render_training_bears(
-                bears, resolution, cache, lambda done, total: prepare("render bears", done, total), dressed
-            )
-        if found.report is not None:
+        resolution = plan.architecture.resolution
+
+        def prepared(cache: Path) -> TrainingImages:
+            if images is None:
+                tell = partial(prepare, "render bears")
+                return render_training_bears(bears, resolution, cache, tell, dressed)
+            tell = partial(prepare, "read images")
+            found = prepare_images(images, resolution, options.fit, cache, tell, options.minimum_images)
+            assert found.report is not None  # noqa: S101  # there is one of pictures
             _tell_images(found.report)
-        return run_training(found, out, plan, report, options, prepare, device)
+            return found
+
+        return run_training(prepared, out, plan, report, options, prepare, device)
 
 
 def _callbacks(

@@ -9,6 +9,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from models.whole_file import written_whole
+
 
 class CheckpointError(ValueError):
     """A file is not what it should be; the message names it and what is wrong."""
@@ -21,11 +23,13 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], kind: str, facts: dict[
         path: the file to replace; its folder must exist.
         kind: what the file is (`generator`, `encoder`, `labeler`, …), checked on loading.
         facts: JSON values needed to rebuild the network.
+
+    Raises:
+        OSError: it could not be written.
     """
-    partial = path.with_name(f".{path.name}.partial")
     header = {"kind": kind, "facts": json.dumps(facts, sort_keys=True)}
-    save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, partial, header)
-    partial.replace(path)
+    with written_whole(path) as file:
+        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, file.name, header)
 
 
 def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

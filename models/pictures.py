@@ -8,6 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from models.whole_file import written_whole
+
 
 def to_uint8(images: Tensor) -> npt.NDArray[np.uint8]:
     """Network images (B, 3, H, W) in [-1, 1] → uint8 (B, H, W, 3); what lies outside is clamped."""
@@ -31,7 +33,7 @@ def grid(images: npt.NDArray[np.uint8], columns: int) -> npt.NDArray[np.uint8]:
 
 def save_png(path: Path, image: npt.NDArray[np.uint8], zoom: int = 1) -> None:
     """Write an RGB picture, each pixel `zoom` times as wide and high; whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
     picture = Image.fromarray(image)
-    picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST).save(partial, format="PNG")
-    partial.replace(path)
+    picture = picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST)
+    with written_whole(path) as file:
+        picture.save(file, format="PNG")

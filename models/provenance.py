@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from models.whole_file import written_whole
+
 
 def describe_device(device: torch.device) -> str:
     """The processor's name as a reader would know it, with the number of threads in use."""
@@ -27,6 +29,5 @@ def note_provenance(folder: Path, part: str, facts: dict[str, Any]) -> None:
     """Write JSON `facts` under `part` into `provenance.json`, whole or not at all; other parts stay."""
     path = folder / "provenance.json"
     known = json.loads(path.read_text()) if path.exists() else {}
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(known | {part: facts}, indent=2) + "\n")
-    partial.replace(path)
+    with written_whole(path) as file:
+        file.write(f"{json.dumps(known | {part: facts}, indent=2)}\n".encode())

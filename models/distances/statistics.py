@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from models.distances.frechet import frechet_distance
 from models.distances.kernel import kernel_distance
+from models.whole_file import written_whole
 
 KEPT_ROWS = 2_000
 """Feature vectors kept as they are, for the kernel distance."""
@@ -30,8 +31,7 @@ class FeatureStatistics:
 
     def save(self, path: Path) -> None:
         """Write an npz, whole or not at all."""
-        partial = path.with_name(f".{path.name}.partial")
-        with partial.open("wb") as file:
+        with written_whole(path) as file:
             np.savez(
                 file,
                 features=np.array(self.features),
@@ -40,7 +40,6 @@ class FeatureStatistics:
                 covariance=self.covariance,
                 rows=self.rows,
             )
-        partial.replace(path)
 
     @staticmethod
     def load(path: Path) -> "FeatureStatistics":

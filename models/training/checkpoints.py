@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from models.whole_file import written_whole
+
 NEWEST, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
 
 
@@ -17,24 +19,13 @@ def write_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     Raises:
         OSError: it could not be written; the checkpoints that were there still are.
     """
-    newest, partial = folder / NEWEST, folder / f".{NEWEST}.partial"
-    try:
-        with partial.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    if newest.exists():
-        newest.replace(folder / PREVIOUS)
-    partial.replace(newest)
-    # A rename lasts through a power cut only once its folder is written, too.
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    newest = folder / NEWEST
+    with written_whole(newest) as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())  # those before it give way only to one that is there
+        if newest.exists():
+            newest.replace(folder / PREVIOUS)
 
 
 def has_checkpoint(folder: Path) -> bool:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from models.training.sources import ImageSource, SourceRefused, open_source
+from models.whole_file import partial_of, written_whole
 from untrusted.pictures import PictureRefused
 from untrusted.reading import Picture, read_picture
 
@@ -109,7 +110,7 @@ def prepare_images(
     """Check every picture of a folder or zip, and keep those that are sound in `cache`.
 
     A second call with the same files, resolution and fit finds what the first one made. Pictures that show the same
-    pixels are taken once.
+    pixels are taken once. One process at a time: hold the run's folder.
 
     Args:
         fit: how a picture becomes a square. `crop`: its centre. `random-crop`: up to eight squares from anywhere in
@@ -128,33 +129,44 @@ def prepare_images(
     files = open_source(source)
     key = hashlib.sha256(f"{_LAYOUT} {resolution} {fit} {files.key()}".encode()).hexdigest()[:16]
     path, facts = cache / f"images-{key}.u8", cache / f"images-{key}.json"
-    if not facts.exists():
+    report = _prepared(path, facts, resolution)
+    if report is None:
         cache.mkdir(parents=True, exist_ok=True)
-        path.with_suffix(".partial").unlink(missing_ok=True)  # of a preparation that was killed
-        _refuse_without_room(source, len(files.names), resolution, cache)
+        for left in (path, partial_of(path)):  # by a preparation that was killed
+            left.unlink(missing_ok=True)
+        _refuse_without_room(source, _most_squares(len(files.names), fit), resolution, cache)
         report = _write(files, resolution, fit, path, progress)
         if report.images < minimum:
             path.unlink(missing_ok=True)
             raise TooFewImages(_too_few(source, report, minimum), report)
-        partial = facts.with_suffix(".partial")
-        partial.write_text(json.dumps(asdict(report), indent=2) + "\n")
-        partial.replace(facts)
-    report = PreparationReport.from_dict(json.loads(facts.read_text()))
+        with written_whole(facts) as file:
+            file.write(f"{json.dumps(asdict(report), indent=2)}\n".encode())
     pixels = np.memmap(path, np.uint8, "r", shape=(report.images, resolution, resolution, 3))
     return TrainingImages(pixels, path, report)
 
 
-def _refuse_without_room(source: Path, images: int, side: int, cache: Path) -> None:
-    """A picture of a few hundred bytes may fill a square of megabytes, so what is sent bounds nothing.
+def _prepared(path: Path, facts: Path, side: int) -> PreparationReport | None:
+    """What an earlier preparation reported of the squares in `path`; None if they are not there, or not all of them."""
+    try:
+        report = PreparationReport.from_dict(json.loads(facts.read_text()))
+        whole = path.stat().st_size == report.images * side**2 * 3
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return report if whole else None
 
-    Counts one square an image: the least if they are sound, and with `crop` and `stretch` the most.
-    """
+
+def _most_squares(files: int, fit: Fit) -> int:
+    return files * (_MOST_CROPS if fit == "random-crop" else 1)
+
+
+def _refuse_without_room(source: Path, images: int, side: int, cache: Path) -> None:
+    """A picture of a few hundred bytes may fill a square of megabytes, so what is sent bounds nothing."""
     needed = images * side**2 * 3
     free = max(0, shutil.disk_usage(cache).free - RESERVE_BYTES)
     if needed > free:
         raise SourceRefused(
-            f"{source}: {images} images of {side} x {side} pixels take {needed} bytes of disk, and {free} are free for "
-            "them; take fewer images or a lower resolution, or free some disk"
+            f"{source}: {images} squares of {side} x {side} pixels may take {needed} bytes of disk, and {free} are "
+            "free for them; take fewer images or a lower resolution, or free some disk"
         )
 
 
@@ -177,18 +189,12 @@ def _write(
     progress: Callable[[int, int], None] | None,
 ) -> PreparationReport:
     """Write every sound picture's squares to `path`, whole or not at all."""
-    partial = path.with_suffix(".partial")
     preparation = _Preparation(resolution, fit, len(files.names), files.ignored)
-    try:
-        with partial.open("wb") as out:
-            for done, name in enumerate(files.names, start=1):
-                preparation.take(name, files, out)
-                if progress:
-                    progress(done, len(files.names))
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with written_whole(path) as out:
+        for done, name in enumerate(files.names, start=1):
+            preparation.take(name, files, out)
+            if progress:
+                progress(done, len(files.names))
     return preparation.finish()
 
 

@@ -94,19 +94,22 @@ def train_generator(
         OSError: the folder cannot be written.
     """
     options = options or TrainingOptions()
-    images = prepare_images(
-        source,
-        plan.architecture.resolution,
-        options.fit,
-        folder / "images",
-        (lambda done, total: prepare("read images", done, total)) if prepare else None,
-        options.minimum_images,
-    )
+
+    def images(cache: Path) -> TrainingImages:
+        return prepare_images(
+            source,
+            plan.architecture.resolution,
+            options.fit,
+            cache,
+            (lambda done, total: prepare("read images", done, total)) if prepare else None,
+            options.minimum_images,
+        )
+
     return train(images, folder, plan, report, options, prepare, device)
 
 
 def train(
-    images: TrainingImages,
+    images: Callable[[Path], TrainingImages],
     folder: Path,
     plan: TrainingPlan,
     report: Callable[[TrainingProgress], None],
@@ -114,9 +117,10 @@ def train(
     prepare: Callable[[Stage, int, int], None] | None = None,
     device: str = "auto",
 ) -> TrainingOutcome:
-    """As `train_generator`, with images that are prepared already."""
+    """As `train_generator`, with images that `images` prepares in the folder it is given; no other process does
+    meanwhile."""
     with only_one(folder):
-        return _train(images, folder, plan, report, options, prepare, device)
+        return _train(images(folder / "images"), folder, plan, report, options, prepare, device)
 
 
 def _train(

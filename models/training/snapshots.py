@@ -8,6 +8,7 @@ from pathlib import Path
 from models.checkpoint import half, save_tensors
 from models.distances.statistics import Distance, FeaturesDiffer
 from models.generator import Generator
+from models.whole_file import written_whole
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,8 @@ class Snapshots:
         if distance is not None:
             others = [e for e in self.evaluations if e.images != images]
             self.evaluations = sorted([*others, Evaluation(images, p, distance)], key=lambda e: e.images)
-            partial = self.folder / ".evaluations.json.partial"
-            partial.write_text(json.dumps([asdict(e) for e in self.evaluations], indent=1) + "\n")
-            partial.replace(self.folder / "evaluations.json")
+            with written_whole(self.folder / "evaluations.json") as file:
+                file.write(f"{json.dumps([asdict(e) for e in self.evaluations], indent=1)}\n".encode())
         best = self.best
         published = self.path(best.images if best else images)
         self._publish(published)
@@ -94,9 +94,8 @@ class Snapshots:
                 path.unlink()
 
     def _publish(self, snapshot: Path) -> None:
-        partial = self.folder / ".weights.safetensors.partial"
-        shutil.copyfile(snapshot, partial)
-        partial.replace(self.folder / "weights.safetensors")
+        with snapshot.open("rb") as source, written_whole(self.folder / "weights.safetensors") as file:
+            shutil.copyfileobj(source, file)
 
 
 def _read(folder: Path) -> list[Evaluation]:

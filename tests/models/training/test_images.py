@@ -287,18 +287,39 @@ def test_squares_that_the_disk_cannot_hold_are_refused_before_one_is_written(
 
     monkeypatch.setattr(shutil, "disk_usage", disk_of_little_room)
     room = squares - 1
-    words = (
-        rf"in\.zip: 4 images of 8 x 8 pixels take {squares} bytes of disk, and {room} are free .*; take fewer images"
-    )
+    words = rf"in\.zip: 4 squares of 8 x 8 pixels may take {squares} bytes of disk, and {room} are free .*; take fewer"
     with monkeypatch.context() as unread:
         unread.delattr(sources.ZipSource, "read")
         with pytest.raises(SourceRefused, match=words):
             prepare(source, tmp_path)
     assert list((tmp_path / "cache").iterdir()) == []
     room = squares
-    (tmp_path / "cache" / name).with_suffix(".partial").write_bytes(b"left by one that was killed")
+    (tmp_path / "cache" / f".{name}.partial").write_bytes(b"left by one that was killed")
     assert len(prepare(source, tmp_path).pixels) == 4
     assert len(prepare(source, tmp_path).pixels) == 4, "found again, they need no more room"
+
+
+def test_crops_at_random_need_room_for_all_of_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = save_pictures(tmp_path / "in", 4)
+    real, room = shutil.disk_usage, 4 * 8 * 8 * 8 * 3 - 1
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: real(path)._replace(free=RESERVE_BYTES + room))
+    with pytest.raises(SourceRefused, match="32 squares of 8 x 8 pixels may take 6144 bytes of disk, and 6143 are"):
+        prepare(source, tmp_path, fit="random-crop")
+    assert len(prepare(source, tmp_path).pixels) == 4
+
+
+@pytest.mark.parametrize("lost", ["the end", "all", "the report"])
+def test_squares_that_are_not_all_there_are_made_again(tmp_path: Path, lost: str) -> None:
+    source = save_pictures(tmp_path / "in", 4)
+    first = prepare(source, tmp_path)
+    expected = first.pixels.copy()
+    if lost == "the end":
+        first.path.write_bytes(first.path.read_bytes()[:-100])
+    elif lost == "all":
+        first.path.unlink()
+    else:
+        first.path.with_suffix(".json").write_text("{")
+    assert (prepare(source, tmp_path).pixels == expected).all()
 
 
 def test_a_zip_of_too_many_files_is_refused_by_their_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

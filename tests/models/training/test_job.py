@@ -87,6 +87,20 @@ def test_a_folder_is_trained_by_one_process_at_a_time(tmp_path: Path) -> None:
     assert train(tmp_path).ended == "done"
 
 
+def test_pictures_are_prepared_by_one_process_at_a_time(tmp_path: Path) -> None:
+    busy: list[str] = []
+    source, folder = save_pictures(tmp_path / "in"), tmp_path / "run"
+
+    def prepare(_stage: str, done: int, _total: int) -> None:
+        if done == 1 and not busy:
+            with pytest.raises(FolderBusy) as refusal:
+                train_generator(source, folder, ADA, ignore, OPTIONS, device="cpu")
+            busy.append(str(refusal.value))
+
+    assert train_generator(source, folder, ADA, ignore, OPTIONS, prepare, device="cpu").images_shown == 80
+    assert busy
+
+
 def test_whoever_cancels_finds_checkpoint_and_generator(tmp_path: Path) -> None:
     class Cancelled(Exception):
         pass
