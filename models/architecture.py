@@ -5,7 +5,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 LARGEST_WIDTH = 16384
-LARGEST_C_DIM = 100_000
+LARGEST_W_DIM = 4096
+"""The latent statistics of a generator take memory with its square, and time with its cube."""
+
+LARGEST_C_DIM = 10_000
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Architecture:
         if self.resolution not in (8, 16, 32, 64, 128, 256, 512, 1024):
             raise ValueError(f"resolution {self.resolution}: must be a power of two from 8 to 1024")
         _within("z_dim", self.z_dim, 1, LARGEST_WIDTH)
-        _within("w_dim", self.w_dim, 1, LARGEST_WIDTH)
+        _within("w_dim", self.w_dim, 1, LARGEST_W_DIM)
         _within("c_dim", self.c_dim, 0, LARGEST_C_DIM)
         _within("mapping_layers", self.mapping_layers, 0, 64)
         for name in ("mapping_width", "embed_width"):

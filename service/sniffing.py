@@ -11,7 +11,15 @@ from service.uploads import is_ignored
 
 _HEAD_BYTES = 64
 _TAIL_BYTES = (1 << 16) + 256
-_NAMES_READ = 10_000
+_MOST_NAMES = 200_000
+"""That a zip of images to train on may have."""
+
+_NAMES_OF_IMAGES = 10_000
+"""After so many, a zip that has an image is taken for one of images: a checkpoint has few members."""
+
+_MOST_DIRECTORY = 64 * 2**20
+"""Bytes of a zip's directory that are read: names may be 64 KiB long each."""
+
 _LARGEST_HEADER = 100 * 2**20
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -29,7 +37,7 @@ def sniff(stream: BinaryIO) -> Content | None:
     stream.seek(0)
     head = stream.read(_HEAD_BYTES)
     if head.startswith(b"PK\x03\x04"):
-        return _in_zip(islice(_member_names(stream, size), _NAMES_READ))
+        return _in_zip(islice(_member_names(stream, size), _MOST_NAMES))
     is_pickle = len(head) > 2 and head[0] == 0x80 and 2 <= head[1] <= 5
     return Content.CHECKPOINT if is_pickle or _is_safetensors(head, size) else None
 
@@ -37,7 +45,9 @@ def sniff(stream: BinaryIO) -> Content | None:
 def _in_zip(names: Iterable[str]) -> Content | None:
     """What a zip with these names is. None of them is kept, for each may be 64 KiB long."""
     found = None
-    for name in names:
+    for number, name in enumerate(names):
+        if found is not None and number >= _NAMES_OF_IMAGES:
+            break
         if name == "data.pkl" or name.endswith("/data.pkl"):
             return Content.CHECKPOINT
         if found is None and name.lower().endswith(_IMAGE_SUFFIXES) and not is_ignored(name):
@@ -63,7 +73,8 @@ def _member_names(stream: BinaryIO, size: int) -> Iterator[str]:
         (length,) = struct.unpack_from("<Q", tail, end64 + 40)
         end = end64
     place = size - len(tail) + end - length
-    while place >= 0:
+    last = place + _MOST_DIRECTORY
+    while 0 <= place < last:
         stream.seek(place)
         entry = stream.read(46)
         if len(entry) < 46 or not entry.startswith(b"PK\x01\x02"):

@@ -1,5 +1,7 @@
 """The body of an import: an uploaded checkpoint becomes a generator in the store."""
 
+import errno
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -119,6 +121,14 @@ def read_checkpoint(
             "crashed the process that read it. If it is a StyleGAN2, save its generator alone and send that, or raise "
             "LABELMINT_IMPORT_MEMORY_BYTES on the workers or LABELMINT_IMPORT_TIMEOUT_S on workers and API.",
         ) from None
+    if answer.get("too_large"):
+        raise JobFailure(
+            "import-too-large",
+            f"Reading the checkpoint takes more than {memory} bytes of memory. Save its generator alone and send that, "
+            "or raise LABELMINT_IMPORT_MEMORY_BYTES on the workers.",
+        )
+    if number := answer.get("unwritable"):
+        raise OSError(number, os.strerror(number), str(folder / WEIGHTS))
     if refusal := answer.get("refusal"):
         raise JobFailure("import-refused", f"{refusal}.".replace("..", "."))
     facts: dict[str, Any] = answer["facts"]
@@ -130,10 +140,16 @@ def _read(checkpoint: Path, folder: Path, tell: Callable[[str], None]) -> dict[s
     """Runs in the limited process."""
     try:
         imported = import_checkpoint(checkpoint, tell)
-        architecture = imported.generator.architecture.to_dict()
-        save_tensors(folder / WEIGHTS, imported.generator.state_dict(), "generator", {"architecture": architecture})
     except CheckpointError as refusal:
         return {"refusal": str(refusal)[:2000]}
+    except MemoryError:
+        return {"too_large": True}
+    architecture = imported.generator.architecture.to_dict()
+    try:
+        save_tensors(folder / WEIGHTS, imported.generator.state_dict(), "generator", {"architecture": architecture})
+    except OSError as refusal:
+        # The process may write no file that is larger than its memory.
+        return {"too_large": True} if refusal.errno == errno.EFBIG else {"unwritable": refusal.errno or errno.EIO}
     facts = imported.facts if len(repr(imported.facts)) < _BYTES_OF_FACTS else {}
     return {"facts": facts | {"source": imported.source}}
 

@@ -127,9 +127,15 @@ def _is_same(known: GeneratorRecord, record: GeneratorRecord) -> bool:
 
 
 def _remove_stale(store: Store, record: GeneratorRecord, known: GeneratorRecord | None) -> None:
-    """Forget what was learnt about other weights under this id."""
+    """Forget what was learnt about other weights under this id.
+
+    First the record, so that a generator that is listed is whole; but that of a bundled one stays, since projects use
+    it, and the next worker that starts completes what this one leaves.
+    """
     if known is not None and known.sha256 == record.sha256:
         return
+    if known is not None and known.source != "bundled":
+        store.delete(GeneratorRecord.key(record.id))
     for row in store.list(f"generators/{record.id}/"):
         if row.key not in (GeneratorRecord.key(record.id), generator_key(record.id, WEIGHTS)):
             store.delete(row.key)

@@ -23,6 +23,10 @@ LARGEST_FILE = 2**32
 """Bytes; a snapshot of a 1024² generator with its optimisers has a quarter of that."""
 
 
+_OUT_OF_MEMORY = ("cannot allocate memory", "can't allocate memory", "not enough memory")
+"""How torch puts it, in errors of other kinds."""
+
+
 @dataclass(frozen=True)
 class ImportedGenerator:
     """generator: float32, frozen, on the CPU. source: whose layout it came in. facts: JSON values worth recording,
@@ -42,6 +46,7 @@ def import_checkpoint(path: Path, progress: Callable[[str], None] | None = None)
     Raises:
         CheckpointError: the file is not one of these, is damaged, hostile or unsupported; the message names the file
             and what to do.
+        MemoryError: there is not enough for what the file asks for.
     """
     tell = progress or (lambda _: None)
     try:
@@ -58,9 +63,11 @@ def import_checkpoint(path: Path, progress: Callable[[str], None] | None = None)
         raise CheckpointError(f"{path.name}: {str(error).removeprefix(f'{path.name}: ')}") from error
     except OSError as error:
         raise CheckpointError(f"{path.name}: cannot be read ({error.strerror or error})") from error
-    except (MemoryError, RecursionError) as error:
-        raise CheckpointError(f"{path.name}: needs more memory than a generator may; save it alone") from error
+    except MemoryError:
+        raise
     except Exception as error:
+        if any(words in str(error).lower() for words in _OUT_OF_MEMORY):
+            raise MemoryError(f"{path.name}: {error}") from error
         raise CheckpointError(f"{path.name}: is damaged ({type(error).__name__}: {str(error)[:200]})") from error
 
 

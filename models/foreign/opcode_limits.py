@@ -1,7 +1,7 @@
 """A look at a pickle's instructions before any of them runs.
 
 A pickle is a program for a small stack machine. This reads it from end to end, allows only the instructions that hold
-data, and bounds what the machine would need: how many values, how deeply nested, how large a memo.
+data, and bounds what the machine would need: how many values, how deeply nested, how large a memo, how large a tuple.
 """
 
 import pickletools
@@ -23,53 +23,70 @@ PUSH = {
     *("EMPTY_LIST", "EMPTY_TUPLE", "EMPTY_DICT", "EMPTY_SET", "GLOBAL"),
 }
 COMBINE = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "STACK_GLOBAL": 2, "REDUCE": 2, "NEWOBJ": 2, "BINPERSID": 1}
+TUPLES = {"TUPLE1", "TUPLE2", "TUPLE3"}
 FILL = {"APPEND": 1, "SETITEM": 2, "BUILD": 1}
 FILL_FROM_MARK = {"APPENDS", "SETITEMS", "ADDITEMS"}
 
 
-class Depths:
-    """The machine with every value replaced by how deeply it is nested."""
+LARGEST_TUPLE = 10_000
+"""Values in a tuple, those in its tuples included, as often as they occur. The memo lets a few instructions name one
+tuple twice as large as the one before, again and again; whoever hashes the last one walks through all of it."""
+
+Shape = tuple[int, int]
+"""Of a value: how deeply it is nested, and how many values it is as a tuple, 1 for everything else."""
+
+
+class Shapes:
+    """The machine with every value replaced by its shape."""
 
     def __init__(self) -> None:
-        self.stack: list[int] = []
+        self.stack: list[Shape] = []
         self.marks: list[int] = []
-        self.memo: dict[int, int] = {}
+        self.memo: dict[int, Shape] = {}
 
-    def _pop(self, count: int) -> int:
-        """Take values off; the depth of something that holds them all."""
+    def _pop(self, count: int) -> Shape:
+        """Take values off; the shape of a tuple of them."""
         if count > len(self.stack) - (self.marks[-1] if self.marks else 0):
             raise CheckpointError("is not a well-formed pickle: an instruction lacks its operands")
         taken = self.stack[len(self.stack) - count :]
         del self.stack[len(self.stack) - count :]
-        return 1 + max(taken, default=0)
+        return 1 + max((depth for depth, _ in taken), default=0), 1 + sum(size for _, size in taken)
 
-    def _pop_to_mark(self) -> int:
+    def _pop_to_mark(self) -> Shape:
         if not self.marks:
             raise CheckpointError("is not a well-formed pickle: a mark is missing")
-        depth = self._pop(len(self.stack) - self.marks[-1])
+        shape = self._pop(len(self.stack) - self.marks[-1])
         self.marks.pop()
-        return depth
+        return shape
 
-    def _push(self, depth: int) -> None:
+    def _push(self, depth: int, size: int = 1) -> None:
         if depth > DEEPEST:
             raise CheckpointError(f"nests values more than {DEEPEST} deep; no checkpoint does")
-        self.stack.append(depth)
+        if size > LARGEST_TUPLE:
+            raise CheckpointError(f"has a tuple of more than {LARGEST_TUPLE} values; no checkpoint does")
+        self.stack.append((depth, size))
 
-    def _fill(self, depth: int) -> None:
-        """What was taken off went into the value that is on top now."""
-        self._push(max(depth, self._pop(1) - 1))
+    def _top(self) -> Shape:
+        """Take off the uppermost value."""
+        depth, size = self._pop(1)
+        return depth - 1, size - 1
+
+    def _fill(self, inside: Shape) -> None:
+        """What was taken off, of the shape `inside` together, went into the value that is on top now."""
+        depth, size = self._top()
+        self._push(max(depth, inside[0]), size)
 
     def _remember(self, index: int) -> None:
         # The memo is an array as long as its largest index.
         if index > len(self.memo):
             raise CheckpointError(f"is not a well-formed pickle: memo entry {index} comes before its predecessors")
-        self.memo[index] = self._pop(1) - 1
-        self._push(self.memo[index])
+        self.memo[index] = self._top()
+        self._push(*self.memo[index])
 
     def _recall(self, index: int) -> None:
         if index not in self.memo:
             raise CheckpointError(f"is not a well-formed pickle: there is no memo entry {index}")
-        self._push(self.memo[index])
+        self._push(*self.memo[index])
 
     def step(self, name: str, argument: object) -> None:
         """Follow one instruction.
@@ -81,7 +98,8 @@ class Depths:
         if name in PUSH:
             self._push(0)
         elif name in COMBINE:
-            self._push(self._pop(COMBINE[name]))
+            depth, size = self._pop(COMBINE[name])
+            self._push(depth, size if name in TUPLES else 1)
         elif name in FILL:
             self._fill(self._pop(FILL[name]))
         elif name in FILL_FROM_MARK:
@@ -92,16 +110,16 @@ class Depths:
             raise CheckpointError(f"uses the pickle instruction {name}, which no checkpoint needs; nothing was run")
 
 
-def _check_protocol(_: Depths, version: int) -> None:
+def _check_protocol(_: Shapes, version: int) -> None:
     if not 2 <= version <= 5:
         raise CheckpointError(f"is a pickle of protocol {version}; 2 to 5 are understood")
 
 
-HANDLERS: dict[str, Callable[[Depths, int], object]] = {
+HANDLERS: dict[str, Callable[[Shapes, int], object]] = {
     "PROTO": _check_protocol,
     "FRAME": lambda _machine, _: None,
     "MARK": lambda machine, _: machine.marks.append(len(machine.stack)),
-    "TUPLE": lambda machine, _: machine._push(machine._pop_to_mark()),
+    "TUPLE": lambda machine, _: machine._push(*machine._pop_to_mark()),
     "POP": lambda machine, _: machine._pop(1),
     "POP_MARK": lambda machine, _: machine._pop_to_mark(),
     "MEMOIZE": lambda machine, _: machine._remember(len(machine.memo)),
@@ -123,7 +141,7 @@ def check_instructions(file: BoundedFile, follow: Callable[[str, int, int], None
         CheckpointError: it is truncated, malformed, too large, or does more than hold data.
     """
     start = file.tell()
-    machine = Depths()
+    machine = Shapes()
     try:
         for count, (opcode, argument, position) in enumerate(pickletools.genops(cast("BinaryIO", file))):
             if count >= MOST_INSTRUCTIONS:

@@ -46,6 +46,16 @@ def test_a_large_zip_directory_is_read_to_its_first_names_only() -> None:
     assert sniff(buffer) is Content.IMAGES
 
 
+def test_images_behind_many_other_files_are_found() -> None:
+    """The labels of Pascal VOC come before its images."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for number in range(17_000):
+            archive.writestr(f"Annotations/{number}.xml", b"")
+        archive.writestr("JPEGImages/0.jpg", b"")
+    assert sniff(buffer) is Content.IMAGES
+
+
 def test_long_names_in_a_zip_take_the_memory_of_one() -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:

@@ -181,6 +181,7 @@ def test_a_pickle_cannot_alter_what_reads_it(target: str, slots: bool, tmp_path:
 BOMBS = {
     "deep tuples": b"\x80\x02)" + b"\x85" * 100_000 + b".",
     "deep tuple as key": b"\x80\x02})" + b"\x85" * 100_000 + b"K\x01s.",
+    "doubled tuples as key": b"\x80\x02}N" + b"".join(b"q%ch%c\x86" % (n, n) for n in range(45)) + b"K\x01s.",
     "deep lists": b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b".",
     "deep dicts": b"\x80\x02" + b"}K\x01" * 60_000 + b"N" + b"s" * 60_000 + b".",
     "long memo index": b"\x80\x02]r\xff\xff\xff\xff.",
