@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from labelmint.progress import bar, console, typed_command
-from labelmint.stopping import StopRequest, stop_requests
+from labelmint.stopping import STOPPED, StopRequest, stop_requests
 from labelmint.user_error import UserError, refusals_as_errors, settings_or_error
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from models.training.job import TrainingOptions, TrainingOutcome
     from models.training.settings import TrainingPlan
     from models.training.trainer import TrainingProgress
-
-STOPPED = 130
 
 
 def train(

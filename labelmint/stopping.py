@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+STOPPED = 130
+"""Exit code of a command that was asked to stop."""
+
 
 class StopRequest:
     """Whether somebody asked to stop."""
