@@ -1,7 +1,7 @@
 """`labelmint generator`: train a generator, train its encoder, look at it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -9,9 +9,6 @@ from labelmint.generator_encode import encode
 from labelmint.generator_train import train
 from labelmint.progress import console
 from labelmint.user_error import refusals_as_errors
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(no_args_is_help=True, help="Train or import generators, and put them into the store.")
 app.command()(train)
