@@ -50,8 +50,7 @@ def _refusal(error: BaseException) -> int:
     if isinstance(error, SafetensorError):  # which has it in words
         found = re.search(r"\(os error (\d+)\)", str(error))
         return int(found[1]) if found else 0
-    if isinstance(error, RuntimeError) and isinstance(
-        error.__context__, OSError
-    ):  # torch's, while it handles the other
-        return error.__context__.errno or 0
+    before = error.__context__
+    if isinstance(error, RuntimeError) and isinstance(before, OSError):  # torch's, raised while it handles the other
+        return before.errno or 0
     return 0
